@@ -1,0 +1,1 @@
+"""The engine: exact activation patching on a TransformerLens model, cell by cell, in its own thread."""

@@ -1,0 +1,170 @@
+"""What the engine knows of one model: its sizes, its tokens, its hooks, one lock, and a forward pass of its own."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelError, PatchError
+from ..sites import SITES, Site
+from .model import HookPoint, TransformerBridge, as_bridge
+
+_HANDLES: weakref.WeakKeyDictionary[TransformerBridge, ModelHandle] = weakref.WeakKeyDictionary()
+_HANDLES_LOCK = threading.Lock()
+
+
+def handle_of(model: Any) -> ModelHandle:
+    """Return the model's handle, the same one for every caller; a model that cannot be patched is a ModelError."""
+    bridge = as_bridge(model)
+    with _HANDLES_LOCK:
+        found = _HANDLES.get(bridge)
+        if found is None:
+            found = _HANDLES[bridge] = ModelHandle(bridge)
+    return found
+
+
+class ModelHandle:
+    """One model as the engine sees it. `lock` is held by whoever runs the model for a sweep."""
+
+    def __init__(self, bridge: TransformerBridge) -> None:
+        self._bridge = weakref.ref(bridge)
+        self.lock = threading.RLock()
+        config: Any = bridge.cfg
+        self.n_layers: int = config.n_layers
+        self.n_heads: int = config.n_heads
+        self.n_key_value_heads: int = config.n_key_value_heads or config.n_heads
+        self.hooks: dict[str, HookPoint] = dict(bridge.hook_dict)
+        self.tokenizer = BridgeTokenizer(bridge)
+        parameters = inspect.signature(bridge.original_model.forward).parameters
+        self._takes_positions = "position_ids" in parameters and hasattr(bridge, "pos_embed")
+        self._keeps_logits = "logits_to_keep" in parameters
+        self._takes_cache = "use_cache" in parameters
+
+    @property
+    def bridge(self) -> TransformerBridge:
+        """The model itself."""
+        bridge = self._bridge()
+        if bridge is None:
+            raise ModelError("the model has been deleted; load it again with pw.load_model().")
+        return bridge
+
+    @property
+    def name(self) -> str:
+        """The model's name: what it was loaded from, without the folders before it."""
+        name = str(getattr(self.bridge.cfg, "model_name", "") or "model")
+        return Path(name).name if Path(name).is_absolute() else name
+
+    @property
+    def location(self) -> str:
+        """What the model was loaded from: a Hub name, a folder or a file."""
+        return str(getattr(self.bridge.cfg, "model_name", ""))
+
+    @property
+    def dtype(self) -> str:
+        """The type of the weights, e.g. "float32"."""
+        return str(next(self.bridge.parameters()).dtype).removeprefix("torch.")
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go in."""
+        return torch.device(self.bridge.cfg.device or "cpu")
+
+    @property
+    def summary(self) -> str:
+        """One line for a person: layers, heads, precision, device."""
+        shared = f" ({self.n_key_value_heads} kv)" if self.n_key_value_heads != self.n_heads else ""
+        return f"{self.n_layers} layers, {self.n_heads} heads{shared}, {self.dtype}, {self.device}"
+
+    def heads(self, site: Site) -> int:
+        """The number of heads the site's activation has; keys and values may be shared by several query heads."""
+        return self.n_key_value_heads if site.name in ("k", "v") else self.n_heads
+
+    def hook(self, site: Site, layer: int) -> HookPoint:
+        """Return the hook point of the site in a layer; a PatchError when the model has none."""
+        name = site.hook_name(layer)
+        if name not in self.hooks:
+            there = [other.name for other in SITES.values() if other.hook_name(layer) in self.hooks]
+            raise PatchError(f"the model {self.name!r} has no {site.name!r} (hook {name}). It has {', '.join(there)}.")
+        return self.hooks[name]
+
+    def check_ready(self) -> None:
+        """Raise ModelError when a forward pass would not be the model's plain answer."""
+        if self.bridge.training:
+            raise ModelError("the model is in training mode, where dropout makes runs differ; call model.eval() first.")
+
+    def forward(self, tokens: Tensor, *, last_only: bool = True) -> Tensor:
+        """Return the logits of tokens [batch, pos]: [batch, vocab] at the last position, or [batch, pos, vocab].
+
+        The wrapped model is called directly: the bridge's own forward keeps the batch size in a field of the shared
+        position embedding, which two threads would read from each other. Positions are given for every row for that reason.
+        """
+        options: dict[str, Any] = {}
+        if self._takes_cache:
+            options["use_cache"] = False
+        if self._takes_positions:
+            options["position_ids"] = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[0], -1)
+        if last_only and self._keeps_logits:
+            options["logits_to_keep"] = 1
+        with torch.no_grad():
+            output = self.bridge.original_model(input_ids=tokens, **options)
+        logits: Tensor = output if isinstance(output, Tensor) else output.logits
+        return logits[:, -1] if last_only else logits
+
+    def rate(self, prompt: Sequence[int], candidates: Sequence[int]) -> list[float]:
+        """Return the log-probability of each candidate as the token after `prompt`."""
+        with self.lock:
+            logits = self.forward(torch.tensor([list(prompt)], device=self.device))
+        return logits.log_softmax(-1)[0, list(candidates)].tolist()
+
+
+class BridgeTokenizer:
+    """The tokens of a TransformerBridge, as `patchwidgets.prompts.Tokenizer`; without a tokenizer ids are their own text."""
+
+    def __init__(self, bridge: TransformerBridge) -> None:
+        self._bridge = weakref.ref(bridge)
+        self._tokenizer: Any = bridge.tokenizer
+        config: Any = bridge.cfg
+        self.vocab_size = int(config.d_vocab)
+        self.context = int(config.n_ctx)
+        self.has_text = self._tokenizer is not None
+        self.bos: int | None = getattr(self._tokenizer, "bos_token_id", None)
+        self.unk: int | None = self._unknown_token()
+        self.prepends_bos = bool(self.has_text and config.default_prepend_bos)
+        self._texts: dict[int, str] = {}
+
+    def _unknown_token(self) -> int | None:
+        unk = getattr(self._tokenizer, "unk_token_id", None)
+        special = {getattr(self._tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
+        return unk if unk not in special else None
+
+    def encode_prompt(self, text: str, prepend_bos: bool) -> list[int]:
+        """Return the ids TransformerLens would run for `text`."""
+        bridge = self._bridge()
+        assert bridge is not None
+        return bridge.to_tokens(text, prepend_bos=prepend_bos, truncate=False, move_to_device=False)[0].tolist()
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text` alone, nothing added."""
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def text(self, token: int) -> str:
+        """Return the text of one token."""
+        if token not in self._texts:
+            self._texts[token] = self._spell(token)
+        return self._texts[token]
+
+    def _spell(self, token: int) -> str:
+        if not self.has_text:
+            return str(token)
+        text = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        if text and "\ufffd" not in text:
+            return text
+        piece = self._tokenizer.convert_ids_to_tokens(token)
+        return piece if piece is not None else f"<{token}>"

@@ -1,0 +1,214 @@
+"""Loading models. The only file that imports transformer_lens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
+
+from .. import embedded
+from ..errors import ModelError, quoted
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+__all__ = ["HookPoint", "TransformerBridge", "as_bridge", "load_model"]
+
+
+def load_model(
+    what: Any = None,
+    *,
+    tokenizer: Any = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+) -> TransformerBridge:
+    """Return a model to patch, as a TransformerLens TransformerBridge with raw weights and eager attention.
+
+    `what` is None for the embedded model (no network), a Hugging Face Hub name, a local folder, a `.gguf` file, a Hugging
+    Face causal language model with its `tokenizer`, or a TransformerBridge (returned as it is). A Hugging Face model is
+    bridged in place: its modules are wrapped, so use the returned model from then on.
+
+    `device` defaults to CUDA where there is one, else the CPU; `dtype` to float32. Raises ModelError for what cannot be
+    loaded.
+
+    >>> model = load_model()
+    >>> model.cfg.n_layers
+    4
+    """
+    kind = _dtype(dtype)
+    if what is None or isinstance(what, (str, os.PathLike)):
+        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        with _quiet():
+            bridge = _load(what, tokenizer, target, kind or torch.float32, revision)
+        return as_bridge(bridge)
+    if revision is not None:
+        raise ModelError("revision= names a version on the Hub; it does not apply to a model that is loaded already.")
+    if isinstance(what, torch.nn.Module) and not isinstance(what, TransformerBridge):
+        _refuse_hooked_transformer(what)
+        what = _bridge_hugging_face(what, tokenizer)
+    bridge = as_bridge(what)
+    if device is not None or kind is not None:
+        raise ModelError(
+            "device= and dtype= do not apply to a model that is loaded already; move it with model.to(...) before."
+        )
+    return bridge
+
+
+def as_bridge(model: Any) -> TransformerBridge:
+    """Return `model` when it is a TransformerBridge that can be patched, else raise ModelError with the remedy."""
+    _refuse_hooked_transformer(model)
+    if not isinstance(model, TransformerBridge):
+        raise ModelError(f"expected a model from pw.load_model(), got {quoted(type(model).__name__)}.")
+    config = getattr(model.original_model, "config", None)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError("this is an encoder-decoder model; only decoder-only language models can be patched.")
+    attention = getattr(config, "_attn_implementation", "eager")
+    if attention not in ("eager", None):
+        raise ModelError(
+            f"the model computes attention with {attention!r}, which hides its patterns; load it with "
+            'attn_implementation="eager".'
+        )
+    return model
+
+
+def _load(what: Any, tokenizer: Any, device: Any, dtype: torch.dtype, revision: str | None) -> TransformerBridge:
+    if what is None:
+        return _load_folder(embedded.folder(), tokenizer, device, dtype)
+    path = Path(what).expanduser()
+    if path.suffix == ".gguf":
+        return _load_gguf(path, tokenizer, device, dtype)
+    if path.is_dir():
+        return _load_folder(path, tokenizer, device, dtype)
+    if isinstance(what, os.PathLike) or path.is_absolute() or str(what).startswith((".", "~")):
+        raise ModelError(
+            f"there is no folder {str(what)!r}; give a folder with config.json and weights, or a Hub name."
+        )
+    try:
+        return TransformerBridge.boot_transformers(
+            str(what), device=device, dtype=dtype, revision=revision, tokenizer=tokenizer
+        )
+    except Exception as error:
+        raise ModelError(
+            f"{str(what)!r} could not be loaded from the Hugging Face Hub: {_first_line(error)} "
+            "Check the name and the network, or give a local folder."
+        ) from error
+
+
+def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> TransformerBridge:
+    from transformers import AutoModelForCausalLM
+
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"the folder {str(folder)!r} has no config.json; it does not hold a Hugging Face model.")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="eager", dtype=dtype, local_files_only=True
+        )
+        words = tokenizer if tokenizer is not None else _folder_tokenizer(folder)
+    except Exception as error:
+        raise ModelError(f"the folder {str(folder)!r} could not be loaded: {_first_line(error)}") from error
+    return _boot(model.to(device), words, str(folder))
+
+
+def _folder_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    if (folder / "tokenizer_config.json").is_file() and folder != embedded.folder():
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+
+
+def _load_gguf(path: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> TransformerBridge:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not path.is_file():
+        raise ModelError(f"there is no file {str(path)!r}.")
+    try:
+        import gguf  # noqa: F401
+    except ImportError as error:
+        raise ModelError("reading a .gguf file needs the gguf package: pip install 'patchwidgets[gguf]'.") from error
+    try:
+        read = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=dtype, attn_implementation="eager", local_files_only=True
+        )
+        words = tokenizer or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    except Exception as error:
+        raise ModelError(f"the file {path.name!r} could not be read: {_first_line(error)}") from error
+    return _boot(read.to(device), words, str(path))
+
+
+def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerBridge:
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(config, "model_type"):
+        raise ModelError(
+            f"{type(model).__name__} is not a Hugging Face language model; give its name or folder instead."
+        )
+    if tokenizer is None:
+        raise ModelError("give the model's tokenizer too: pw.load_model(model, tokenizer=tokenizer).")
+    attention = getattr(config, "_attn_implementation", None)
+    if attention != "eager":
+        raise ModelError(
+            f"the model computes attention with {attention!r}, which hides its patterns; load it with "
+            'attn_implementation="eager", or call model.set_attn_implementation("eager").'
+        )
+    warnings.warn(
+        "the Hugging Face model is bridged in place: its modules are wrapped. Use the model that load_model returns.",
+        UserWarning,
+        stacklevel=3,
+    )
+    return _boot(model, tokenizer, getattr(config, "_name_or_path", "") or config.model_type)
+
+
+def _boot(model: torch.nn.Module, tokenizer: Any, name: str) -> TransformerBridge:
+    """Bridge a Hugging Face model without asking the Hub for anything."""
+    device = next(model.parameters()).device
+    kind = next(model.parameters()).dtype
+    try:
+        with _quiet():
+            bridge = TransformerBridge.boot_transformers(
+                name, hf_model=model.eval(), tokenizer=tokenizer, device=device, dtype=kind
+            )
+    except Exception as error:
+        raise ModelError(f"TransformerLens cannot bridge {type(model).__name__}: {_first_line(error)}") from error
+    return bridge
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype in _DTYPES:
+        return _DTYPES[dtype]
+    raise ModelError(f"unknown dtype {quoted(dtype)}; use one of {', '.join(_DTYPES)}.")
+
+
+def _refuse_hooked_transformer(model: Any) -> None:
+    if any(cls.__name__ == "HookedTransformer" for cls in type(model).__mro__):
+        raise ModelError(
+            "HookedTransformer is the model class of TransformerLens before 4; load the same weights with "
+            "pw.load_model(name), which gives a TransformerBridge."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep progress bars of the libraries beneath out of the notebook."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,196 @@
+"""A running sweep: a handle to wait for, iterate over, await or cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..result import MEASURED, PatchResult
+
+Listener = Callable[["Run", np.ndarray], None]
+Work = Callable[["Run"], None]
+
+_RUNNING: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+class Run:
+    """A sweep under way in a thread of its own.
+
+    `done` of `total` cells are measured so far. `wait()` returns the result; iterating yields partial results as cells
+    arrive, the whole one last; `await run` works in a notebook cell. What fails while running is raised by all three.
+
+    Attributes:
+        total: how many cells the sweep measures; cells known without computing are not among them.
+        patched: the metric after each cell's patch, [metric, cell], NaN where not measured yet.
+        status: a status code per cell, [cell].
+        warning: what a reader of the numbers must know, or None; `wait` warns of it once.
+    """
+
+    def __init__(
+        self, work: Work, patched: np.ndarray, status: np.ndarray, total: int, report: Callable[[Run], PatchResult]
+    ):
+        self.total = total
+        self.warning: str | None = None
+        self._warned = False
+        self.patched = patched
+        self.status = status
+        self._done = 0
+        self._report = report
+        self._error: BaseException | None = None
+        self._cancel = threading.Event()
+        self._finished = threading.Event()
+        self._changed = threading.Condition()
+        self._listeners: list[Listener] = []
+        self._thread = threading.Thread(target=self._work, args=(work,), name="patchwidgets-sweep", daemon=True)
+
+    def start(self) -> Run:
+        """Start the thread and return the run."""
+        _RUNNING.add(self)
+        self._thread.start()
+        return self
+
+    @property
+    def done(self) -> int:
+        """How many cells are measured."""
+        return self._done
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come: complete, cancelled or failed."""
+        return self._finished.is_set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called before the last cell was measured."""
+        return self._cancel.is_set() and self._done < self.total
+
+    @property
+    def error(self) -> BaseException | None:
+        """What went wrong, or None."""
+        return self._error
+
+    def cancel(self) -> None:
+        """Stop after the cells being measured now; what is measured stays."""
+        self._cancel.set()
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether the sweep was asked to stop."""
+        return self._cancel.is_set()
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener(run, flat indices of new cells)` from the sweep's thread; once more, with none, at the end."""
+        with self._changed:
+            self._listeners.append(listener)
+            finished = self._finished.is_set()
+        if finished:
+            listener(self, np.empty(0, dtype=np.int64))
+
+    def add(self, cells: np.ndarray, values: np.ndarray, status: int) -> None:
+        """Record cells: `values` is [metric, cell]. Called by the sweep's own thread."""
+        with self._changed:
+            self.patched[:, cells] = values
+            self.status[cells] = status
+            self._done += len(cells) if status == MEASURED else 0
+            self._changed.notify_all()
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(self, cells)
+
+    def snapshot(self) -> PatchResult:
+        """Return what is known so far as a result of its own."""
+        with self._changed:
+            return self._report(self)
+
+    def wait(self, timeout: float | None = None) -> PatchResult:
+        """Return the result when the sweep ends; after `cancel`, the partial one.
+
+        Raises what went wrong while running, and TimeoutError after `timeout` seconds. KeyboardInterrupt cancels the
+        sweep and is raised again. At a terminal a progress bar is shown.
+        """
+        try:
+            if sys.stderr is not None and sys.stderr.isatty():
+                self._wait_with_bar(timeout)
+            elif not self._finished.wait(timeout):
+                raise TimeoutError(f"the sweep has measured {self._done} of {self.total} cells and goes on.")
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
+        if self._error is not None:
+            raise self._error
+        if self.warning and not self._warned:
+            self._warned = True
+            warnings.warn(self.warning, UserWarning, stacklevel=2)
+        return self.snapshot()
+
+    def __iter__(self) -> Iterator[PatchResult]:
+        seen = -1
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._done != seen or self._finished.is_set())
+                last, seen = self._finished.is_set(), self._done
+            if last:
+                break
+            yield self.snapshot()
+        yield self.wait()
+
+    def __await__(self) -> Generator[Any, None, PatchResult]:
+        async def result() -> PatchResult:
+            try:
+                return await asyncio.to_thread(self._quiet_wait)
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+
+        return result().__await__()
+
+    def __repr__(self) -> str:
+        state = "running"
+        if self.finished:
+            state = "failed" if self._error else "cancelled" if self.cancelled else "done"
+        return f"Run({state}, {self._done} of {self.total} cells)"
+
+    def _quiet_wait(self) -> PatchResult:
+        self._finished.wait()
+        return self.wait()
+
+    def _wait_with_bar(self, timeout: float | None) -> None:
+        with tqdm(total=self.total, unit="cell", initial=self._done) as bar:
+            waited = 0.0
+            while not self._finished.wait(0.1):
+                bar.update(self._done - bar.n)
+                waited += 0.1
+                if timeout is not None and waited >= timeout:
+                    raise TimeoutError(f"the sweep has measured {self._done} of {self.total} cells and goes on.")
+            bar.update(self._done - bar.n)
+
+    def _work(self, work: Work) -> None:
+        try:
+            work(self)
+        except BaseException as error:
+            self._error = error
+        with self._changed:
+            self._finished.set()
+            self._changed.notify_all()
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(self, np.empty(0, dtype=np.int64))
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Let no sweep outlive the interpreter: a thread inside torch while Python tears down can crash the process."""
+    running = [run for run in _RUNNING if not run.finished]
+    for run in running:
+        run.cancel()
+    for run in running:
+        run._thread.join(timeout=10)

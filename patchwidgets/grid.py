@@ -1,0 +1,101 @@
+"""How a sweep's cells lie on a page: which axes are rows, which are columns, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .result import PatchResult
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens over a grid's columns: both prompts' texts and the position of a beginning-of-sequence token."""
+
+    clean: Sequence[str]
+    corrupted: Sequence[str]
+    bos: int | None = None
+
+    def columns(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Return the column description of the given positions, as views draw it."""
+        clean, corrupted = ([texts[p] for p in positions] for texts in (self.clean, self.corrupted))
+        differs = [a != b for a, b in zip(clean, corrupted, strict=True)]
+        bos = list(positions).index(self.bos) if self.bos in positions else None
+        return {
+            "kind": "tokens", "title": "token", "clean": clean, "corrupted": corrupted, "differs": differs, "bos": bos,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of cells.
+
+    Attributes:
+        rows, row_title: the rows' labels and what they are.
+        columns: what stands over the columns: tokens or labels.
+        row_keys, col_keys: the axis indices a row or column stands for, e.g. {"layer": 3}.
+        raster: for every place of the table, row by row, the flat index of its cell.
+    """
+
+    rows: list[str]
+    row_title: str
+    columns: dict[str, Any]
+    row_keys: list[dict[str, int]]
+    col_keys: list[dict[str, int]]
+    raster: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return len(self.row_keys), len(self.col_keys)
+
+    def places(self, cells: np.ndarray) -> np.ndarray:
+        """Return where in the table the given cells are, as flat indices."""
+        inverse = np.empty_like(self.raster)
+        inverse[self.raster] = np.arange(len(self.raster))
+        return inverse[cells]
+
+    def key(self, row: int, col: int) -> dict[str, int]:
+        """Return the axis indices of a place."""
+        return {**self.row_keys[row], **self.col_keys[col]}
+
+
+def make_grid(by: Sequence[str], labels: Mapping[str, Sequence[int]], tokens: Tokens) -> Grid:
+    """Return the table of a sweep: positions, where there are any, are the columns; else heads; layers are rows.
+
+    >>> grid = make_grid(("layer", "head"), {"layer": [0, 1], "head": [0, 1, 2]}, Tokens([], []))
+    >>> grid.shape, grid.key(1, 2)
+    ((2, 3), {'layer': 1, 'head': 2})
+    """
+    across = "pos" if "pos" in by else "head" if "head" in by else None
+    down = [axis for axis in by if axis != across]
+    sizes = [len(labels[axis]) for axis in by]
+    cells = np.arange(int(np.prod(sizes))).reshape(sizes)
+    if across is not None:
+        cells = np.moveaxis(cells, list(by).index(across), -1)
+    row_keys = [
+        {axis: labels[axis][i] for axis, i in zip(down, where, strict=True)}
+        for where in np.ndindex(*(len(labels[axis]) for axis in down))
+    ]
+    col_keys = [{across: i} for i in labels[across]] if across else [{}]
+    rows = [".".join(str(i) for i in key.values()) for key in row_keys]
+    return Grid(rows, ".".join(down), _columns(across, labels, tokens), row_keys, col_keys, cells.reshape(-1))
+
+
+def _columns(across: str | None, labels: Mapping[str, Sequence[int]], tokens: Tokens) -> dict[str, Any]:
+    if across == "pos":
+        return tokens.columns(labels["pos"])
+    if across == "head":
+        return {"kind": "labels", "title": "head", "labels": [f"h{i}" for i in labels["head"]]}
+    return {"kind": "labels", "title": "", "labels": ["all tokens"]}
+
+
+def grid_of(result: PatchResult) -> Grid:
+    """Return the table of a result."""
+    p = result.provenance
+    labels = {axis: [int(i) for i in result.data[axis].values] for axis in result.by}
+    return make_grid(result.by, labels, Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"]))

@@ -1,0 +1,77 @@
+"""The vocabulary of places: each site is one TransformerLens hook name, with the axes it can be swept over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import PatchError, unknown
+
+AXES = ("layer", "pos", "head")
+
+_RESIDUAL = (("layer", "pos"), ("layer",))
+_HEADS = (("layer", "head"), ("layer", "pos", "head"))
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in the network whose activation can be replaced.
+
+    Attributes:
+        name: the field's word for it, e.g. "resid_pre".
+        hook: TransformerLens's hook name with `{layer}` for the block, e.g. "blocks.{layer}.hook_resid_pre".
+        axes: what the dimensions of the hooked activation after the batch mean, in order; "" for a vector dimension.
+        by: the granularities a sweep may use, the default first.
+        words: what the activation is, for sentences about a cell.
+    """
+
+    name: str
+    hook: str
+    axes: tuple[str, ...]
+    by: tuple[tuple[str, ...], ...]
+    words: str
+
+    def hook_name(self, layer: int) -> str:
+        """Return the hook's name in block `layer`."""
+        return self.hook.format(layer=layer)
+
+    def granularity(self, by: object = None) -> tuple[str, ...]:
+        """Return `by` as a tuple of axes, or the default; an unknown one is a PatchError.
+
+        >>> SITES["z"].granularity()
+        ('layer', 'head')
+        """
+        if by is None:
+            return self.by[0]
+        wanted = (by,) if isinstance(by, str) else by
+        if isinstance(wanted, (tuple, list)) and tuple(wanted) in self.by:
+            return tuple(wanted)
+        known = "; ".join(str(option) for option in self.by)
+        raise PatchError(f"site {self.name!r} cannot be swept by {by!r}. It can be swept by {known}.")
+
+
+def _table(*sites: Site) -> dict[str, Site]:
+    return {site.name: site for site in sites}
+
+
+SITES: dict[str, Site] = _table(
+    Site(
+        "resid_pre", "blocks.{layer}.hook_resid_pre", ("pos", ""), _RESIDUAL, "the residual stream entering the layer"
+    ),
+    Site("resid_mid", "blocks.{layer}.hook_resid_mid", ("pos", ""), _RESIDUAL, "hook_resid_mid of the layer"),
+    Site(
+        "resid_post", "blocks.{layer}.hook_resid_post", ("pos", ""), _RESIDUAL, "the residual stream leaving the layer"
+    ),
+    Site("attn_out", "blocks.{layer}.hook_attn_out", ("pos", ""), _RESIDUAL, "the attention output of the layer"),
+    Site("mlp_out", "blocks.{layer}.hook_mlp_out", ("pos", ""), _RESIDUAL, "the MLP output of the layer"),
+    Site("z", "blocks.{layer}.attn.hook_z", ("pos", "head", ""), _HEADS, "the output z of the head"),
+    Site("q", "blocks.{layer}.attn.hook_q", ("pos", "head", ""), _HEADS, "the query of the head"),
+    Site("k", "blocks.{layer}.attn.hook_k", ("pos", "head", ""), _HEADS, "the key of the head"),
+    Site("v", "blocks.{layer}.attn.hook_v", ("pos", "head", ""), _HEADS, "the value of the head"),
+)
+
+
+def get_site(name: object) -> Site:
+    """Return the site called `name`; an unknown name is a PatchError with the nearest one."""
+    if isinstance(name, str) and name in SITES:
+        return SITES[name]
+    raise unknown("site", name, SITES)

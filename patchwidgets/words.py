@@ -1,0 +1,192 @@
+"""What a result says, in words made from its settings, and the script that measures it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .interventions import Patch
+from .metrics import METRICS, gap_too_small, tolerance
+from .sites import SITES
+
+if TYPE_CHECKING:
+    from .result import PatchResult
+
+_WHERE = {
+    ("layer", "pos"): "in that layer, at that token",
+    ("layer",): "in that layer, at every token",
+    ("layer", "head"): "in that layer, at every token",
+    ("layer", "pos", "head"): "in that layer, at that token",
+}
+
+_MEANING = {
+    "denoise": {
+        "high": "near 1: sufficient here, given the rest of the corrupted run",
+        "near_zero": "near 0: not sufficient by itself; what it carries may still be used",
+        "negative": "negative: moves the answer further from the clean run",
+    },
+    "noise": {
+        "high": "near 1: necessary on these prompts, given the rest of the clean run",
+        "near_zero": "near 0: not necessary on these prompts; another part may do the same",
+        "negative": "negative: moves the answer further from the corrupted run",
+    },
+}
+
+
+def meaning(provenance: dict[str, Any]) -> dict[str, str]:
+    """Return the sentences for a sweep's settings.
+
+    Keys: `title`, `unit` (what a normalized 1 is called), `sentence` (what a cell means), `high`, `near_zero`, `negative`.
+    """
+    patch, site = Patch(provenance["direction"]), SITES[provenance["site"]]
+    by = tuple(provenance["by"])
+    where = _WHERE[by]
+    sentence = (
+        f"A cell shows how much of the gap between the two runs {'comes back' if patch.moved == 'recovered' else 'is lost'} "
+        f"when {site.words}, {where}, is taken from the {patch.source} run and put into the {patch.base} run."
+    )
+    return {
+        "title": f"{site.name} by {', '.join(by)}: {patch.source} into {patch.base}",
+        "unit": patch.moved,
+        "sentence": f"{sentence}{_caveat(provenance)}",
+        **_MEANING[patch.direction],
+    }
+
+
+def _caveat(provenance: dict[str, Any]) -> str:
+    """Return what the hook of this model does not do, where its name promises more."""
+    if provenance["site"] == "resid_mid" and not str(provenance.get("hook_at")).endswith("hook_resid_mid"):
+        return (
+            " On this model TransformerLens's hook_resid_mid is the input of the MLP's norm: the patch reaches the MLP, and "
+            "the residual stream passes it by unpatched."
+        )
+    return ""
+
+
+def origin(result: PatchResult) -> str:
+    """Return one line that says where the numbers come from and how far they can be trusted."""
+    p, check = result.provenance, result.check
+    smallest = max(tolerance(p["dtype"], _gap(result, i)) for i in range(len(result.metrics)))
+    return (
+        f"{p['model']}, {p['weights']} weights, {p['dtype']} on {p['device']}; {p['engine']} engine, TransformerLens "
+        f"{p['versions']['transformer-lens']}; {check['controls']} control runs, largest logit difference "
+        f"{check['worst_logit_difference']:.1g}; effects below {smallest:.1g} are not resolved."
+    )
+
+
+def baselines(result: PatchResult) -> str:
+    """Return the two runs' metrics in one line."""
+    told = [
+        f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted"
+        for name, clean, corrupted in zip(
+            result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True
+        )
+    ]
+    return "; ".join(told)
+
+
+def describe(result: PatchResult) -> str:
+    """Return what a cell of the result means, what its values mean, the baselines and the origin, one per line."""
+    said = meaning(result.provenance)
+    lines = [said["title"], said["sentence"], said["high"], said["near_zero"], said["negative"], baselines(result)]
+    lines += small_gaps(result)
+    return "\n".join([*lines, origin(result)])
+
+
+def small_gaps(result: PatchResult) -> list[str]:
+    """Return a sentence for every metric whose two runs are too close to normalize."""
+    return [
+        f"{name}: the two runs hardly differ ({clean:.6g} clean, {corrupted:.6g} corrupted), so there is no normalized effect."
+        for name, clean, corrupted in zip(
+            result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True
+        )
+        if gap_too_small(clean, corrupted)
+    ]
+
+
+def unit(metric: str) -> str:
+    """Return the unit of a metric's raw effect."""
+    return METRICS[metric].unit
+
+
+def _gap(result: PatchResult, i: int) -> float:
+    return float(result.data["clean"][i] - result.data["corrupted"][i])
+
+
+_SCRIPT = '''"""{title}, measured with TransformerLens alone."""
+import torch
+{imports}
+
+model = {load}
+clean = torch.tensor([{clean}], device={device!r})
+corrupted = torch.tensor([{corrupted}], device={device!r})
+answer, foil = {answer}, {foil}
+base, source = {base}, {source}
+metrics = {{
+{metrics}
+}}
+
+
+def score(logits):
+    return {{name: metric(logits[0, -1]).item() for name, metric in metrics.items()}}
+
+
+with torch.no_grad():
+    base_logits = model(base)
+    source_logits, cache = model.run_with_cache(source)
+    base_score, source_score = score(base_logits), score(source_logits)
+    print("base", base_score, "source", source_score)
+{loops}
+{pad}name = f"{hook}"
+
+{pad}def put(activation, hook):
+{pad}    activation = activation.clone()
+{pad}    activation[{where}] = cache[name][{where}]
+{pad}    return activation
+
+{pad}patched = score(model.run_with_hooks(base, fwd_hooks=[(name, put)]))
+{pad}for metric, value in patched.items():
+{pad}    gap = source_score[metric] - base_score[metric]
+{pad}    print({axes}, metric, value, (value - base_score[metric]) / gap if gap else float("nan"))
+'''
+
+_METRIC_CODE = {
+    "logit_diff": "lambda last: last[answer] - last[foil]",
+    "logit": "lambda last: last[answer]",
+    "logprob": "lambda last: last.log_softmax(-1)[answer]",
+    "prob": "lambda last: last.softmax(-1)[answer]",
+}
+
+
+def code(result: PatchResult) -> str:
+    """Return a script that measures the result's cells one by one with TransformerLens's own hooks."""
+    p, patch, site = result.provenance, result.intervention, SITES[result.provenance["site"]]
+    imports, load = _loading(p)
+    loops, pad = "", "    "
+    for axis in result.by:
+        loops += f"{pad}for {axis} in {[int(i) for i in result.data[axis].values]}:\n"
+        pad += "    "
+    return _SCRIPT.format(
+        title=meaning(p)["title"].capitalize(), imports=imports, load=load, device=p["device"],
+        clean=p["tokens"]["clean"], corrupted=p["tokens"]["corrupted"],
+        answer=p["answer"]["token"], foil=None if p["foil"] is None else p["foil"]["token"],
+        base=patch.base, source=patch.source,
+        metrics="\n".join(f"    {name!r}: {_METRIC_CODE[name]}," for name in result.metrics),
+        loops=loops.rstrip("\n"), pad=pad, hook=site.hook, axes=", ".join(result.by),
+        where=", ".join(["0", *(axis if axis in result.by else ":" for axis in site.axes if axis)]),
+    )  # fmt: skip
+
+
+def _loading(p: dict[str, Any]) -> tuple[str, str]:
+    """Return the import and the expression that load the model again."""
+    where = p["location"]
+    if where == "embedded" or where.endswith(".gguf") or where.startswith(("/", ".")):
+        target = "" if where == "embedded" else f"{where!r}, "
+        return (
+            "from patchwidgets import load_model",
+            f"load_model({target}device={p['device']!r}, dtype={p['dtype']!r})",
+        )
+    revision = f", revision={p['revision']!r}" if p["revision"] else ""
+    return (
+        "from transformer_lens.model_bridge import TransformerBridge",
+        f"TransformerBridge.boot_transformers({where!r}, device={p['device']!r}, dtype=torch.{p['dtype']}{revision})",
+    )
