@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from .presets import PRESETS as PRESETS
     from .prompts import PromptPair as PromptPair
     from .result import PatchResult as PatchResult
-    from .views import AttentionView as AttentionView
-    from .views import Heatmap as Heatmap
-    from .views import Predictions as Predictions
-    from .views import TokenStrip as TokenStrip
 
 __version__ = "0.1.0"
 
@@ -32,10 +28,6 @@ _HOMES = {
     "PRESETS": "presets",
     "PromptPair": "prompts",
     "PatchResult": "result",
-    "Heatmap": "views",
-    "TokenStrip": "views",
-    "AttentionView": "views",
-    "Predictions": "views",
 }
 
 __all__ = [*_HOMES, "__version__"]

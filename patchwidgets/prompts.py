@@ -219,6 +219,13 @@ def _encode_text(text: str, field: str, tokenizer: Tokenizer, prepend_bos: bool)
             "prepend_bos=True, but this model's tokenizer has no BOS token; use prepend_bos=False.", field
         )
     ids = tuple(tokenizer.encode_prompt(text, prepend_bos))
+    plain = tuple(tokenizer.encode(text))
+    if ids[-len(plain) :] != plain:
+        raise PromptError(
+            f"TransformerLens reads the {field} prompt as {_spelled([tokenizer.text(i) for i in ids])}, which is not all of "
+            "its text (it drops an end-of-sequence token at the end); leave that token out, or give token ids.",
+            field,
+        )
     if prepend_bos and tokenizer.bos in ids[1:2]:
         raise PromptError(
             f"the {field} prompt begins with the BOS token {tokenizer.text(ids[1])!r} and another is put before it; "

@@ -67,6 +67,12 @@ class PatchResult:
         """The metric of the corrupted run: a float for one metric, else one value per metric."""
         return self._baseline("corrupted")
 
+    def select(self, metric: str) -> PatchResult:
+        """Return the result of one of its metrics alone."""
+        if metric not in self.metrics:
+            raise PatchError(f"the result has no metric {quoted(metric)}; it has {', '.join(self.metrics)}.")
+        return PatchResult(self.data.sel(metric=[metric]), {**self.provenance, "metrics": [metric]})
+
     @property
     def effect(self) -> xr.DataArray:
         """`patched - base`, in the metric's unit."""

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from .result import PatchResult
 
 _WHERE = {
-    ("layer", "pos"): "in that layer, at that token",
-    ("layer",): "in that layer, at every token",
-    ("layer", "head"): "in that layer, at every token",
-    ("layer", "pos", "head"): "in that layer, at that token",
+    ("layer", "pos"): "at that token",
+    ("layer",): "at every token",
+    ("layer", "head"): "at every token",
+    ("layer", "pos", "head"): "at that token",
 }
+
+_AXES = {"layer": "layer", "pos": "token", "head": "head"}
 
 _MEANING = {
     "denoise": {
@@ -45,19 +47,23 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
         f"when {site.words}, {where}, is taken from the {patch.source} run and put into the {patch.base} run."
     )
     return {
-        "title": f"{site.name} by {', '.join(by)}: {patch.source} into {patch.base}",
+        "title": f"{site.name} by {_and([_AXES[axis] for axis in by])}, {patch.source} into {patch.base}",
         "unit": patch.moved,
         "sentence": f"{sentence}{_caveat(provenance)}",
         **_MEANING[patch.direction],
     }
 
 
+def _and(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def _caveat(provenance: dict[str, Any]) -> str:
     """Return what the hook of this model does not do, where its name promises more."""
     if provenance["site"] == "resid_mid" and not str(provenance.get("hook_at")).endswith("hook_resid_mid"):
         return (
-            " On this model TransformerLens's hook_resid_mid is the input of the MLP's norm: the patch reaches the MLP, and "
-            "the residual stream passes it by unpatched."
+            " On this model TransformerLens's hook_resid_mid is the input of the MLP's norm: the patch reaches the MLP, "
+            "and the residual stream passes it by unpatched."
         )
     return ""
 
@@ -95,7 +101,8 @@ def describe(result: PatchResult) -> str:
 def small_gaps(result: PatchResult) -> list[str]:
     """Return a sentence for every metric whose two runs are too close to normalize."""
     return [
-        f"{name}: the two runs hardly differ ({clean:.6g} clean, {corrupted:.6g} corrupted), so there is no normalized effect."
+        f"{name}: the two runs hardly differ ({clean:.6g} clean, {corrupted:.6g} corrupted), so there is no normalized "
+        "effect."
         for name, clean, corrupted in zip(
             result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..prompts import EncodedPair
-from .gate import hooked
+from .gate import Edit, hooked
 from .handle import ModelHandle
 
 RUNS = ("clean", "corrupted")
@@ -37,7 +37,7 @@ def record(handle: ModelHandle, pair: EncodedPair, hooks: Iterable[str] = ()) ->
     """Run both prompts in one batch of two and keep the named activations. Call with the handle's lock held."""
     kept: dict[str, Tensor] = {}
 
-    def keep(name: str):  # noqa: ANN202
+    def keep(name: str) -> Edit:
         def edit(activation: Tensor) -> None:
             kept[name] = activation.detach().clone()
 

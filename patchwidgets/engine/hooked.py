@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from .gate import Edit, hooked
 from .handle import ModelHandle
 from .plan import Plan
 
+Placed = tuple[int, Site, dict[str, int]]
+"""A row of the batch, the site patched in it, and the cell's axis indices in the model."""
+
 
 def patched_logits(handle: ModelHandle, plan: Plan, baseline: Baseline, cells: Sequence[int]) -> tuple[Tensor, float]:
     """Return the logits at the last position after each cell's patch, [cell, vocab], and the control's largest error.
@@ -25,34 +28,29 @@ def patched_logits(handle: ModelHandle, plan: Plan, baseline: Baseline, cells: S
     base = plan.patch.base
     ids = plan.pair.clean if base == "clean" else plan.pair.corrupted
     tokens = torch.tensor([ids], device=handle.device).expand(len(cells) + 1, -1)
-    edits = edits_for(plan, baseline, cells)
+    placed = [(row, plan.site, plan.cell(flat)) for row, flat in enumerate(cells)]
+    edits = edits_for(placed, lambda name: baseline.activation(plan.patch.source, name))
     with hooked(handle.hooks, edits):
         logits = handle.forward(tokens)
     return logits[:-1], _check_control(logits[-1], baseline.logits[RUNS.index(base)])
 
 
-def edits_for(plan: Plan, baseline: Baseline, cells: Sequence[int]) -> dict[str, Edit]:
-    """Return one edit per hook: row i of the batch gets the patch of cell i."""
-    rows: dict[int, list[tuple[int, dict[str, int]]]] = defaultdict(list)
-    for row, flat in enumerate(cells):
-        cell = plan.cell(flat)
-        rows[cell["layer"]].append((row, cell))
-    edits = {}
-    for layer, at in rows.items():
-        name = plan.site.hook_name(layer)
-        source = baseline.activation(plan.patch.source, name)
-        edits[name] = _edit(plan.site, at, source)
-    return edits
+def edits_for(placed: Sequence[Placed], source: Callable[[str], Tensor]) -> dict[str, Edit]:
+    """Return one edit per hook that puts, into the given rows of a batch, the given cells of `source(hook name)`."""
+    rows: dict[str, list[Placed]] = defaultdict(list)
+    for row, site, cell in placed:
+        rows[site.hook_name(cell["layer"])].append((row, site, cell))
+    return {name: _edit(at, source(name)) for name, at in rows.items()}
 
 
-def _edit(site: Site, at: list[tuple[int, dict[str, int]]], source: Tensor) -> Edit:
+def _edit(at: list[Placed], source: Tensor) -> Edit:
     def edit(activation: Tensor) -> Tensor:
         if activation.shape[1:] != source.shape:
             raise PatchError(
-                f"{site.name} has shape {tuple(activation.shape[1:])} in this run and {tuple(source.shape)} in the other."
+                f"an activation has shape {tuple(activation.shape[1:])} in this run and {tuple(source.shape)} in the other."
             )
         patched = activation.clone()
-        for row, cell in at:
+        for row, site, cell in at:
             where = tuple(cell.get(axis, slice(None)) for axis in site.axes)
             patched[(row, *where)] = source[where]
         return patched

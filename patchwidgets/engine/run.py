@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import sys
 import threading
 import warnings
@@ -19,6 +20,8 @@ from ..result import MEASURED, PatchResult
 Listener = Callable[["Run", np.ndarray], None]
 Work = Callable[["Run"], None]
 
+_LOG = logging.getLogger(__name__)
+_NO_CELLS = np.empty(0, dtype=np.int64)
 _RUNNING: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
@@ -47,7 +50,8 @@ class Run:
         self._report = report
         self._error: BaseException | None = None
         self._cancel = threading.Event()
-        self._finished = threading.Event()
+        self._over = False
+        self._settled = threading.Event()
         self._changed = threading.Condition()
         self._listeners: list[Listener] = []
         self._thread = threading.Thread(target=self._work, args=(work,), name="patchwidgets-sweep", daemon=True)
@@ -66,7 +70,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether nothing more will come: complete, cancelled or failed."""
-        return self._finished.is_set()
+        return self._over
 
     @property
     def cancelled(self) -> bool:
@@ -91,9 +95,9 @@ class Run:
         """Call `listener(run, flat indices of new cells)` from the sweep's thread; once more, with none, at the end."""
         with self._changed:
             self._listeners.append(listener)
-            finished = self._finished.is_set()
-        if finished:
-            listener(self, np.empty(0, dtype=np.int64))
+            over = self._over
+        if over:
+            self._tell([listener], _NO_CELLS)
 
     def add(self, cells: np.ndarray, values: np.ndarray, status: int) -> None:
         """Record cells: `values` is [metric, cell]. Called by the sweep's own thread."""
@@ -103,8 +107,7 @@ class Run:
             self._done += len(cells) if status == MEASURED else 0
             self._changed.notify_all()
             listeners = list(self._listeners)
-        for listener in listeners:
-            listener(self, cells)
+        self._tell(listeners, cells)
 
     def snapshot(self) -> PatchResult:
         """Return what is known so far as a result of its own."""
@@ -120,7 +123,7 @@ class Run:
         try:
             if sys.stderr is not None and sys.stderr.isatty():
                 self._wait_with_bar(timeout)
-            elif not self._finished.wait(timeout):
+            elif not self._settled.wait(timeout):
                 raise TimeoutError(f"the sweep has measured {self._done} of {self.total} cells and goes on.")
         except KeyboardInterrupt:
             self.cancel()
@@ -136,8 +139,8 @@ class Run:
         seen = -1
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._done != seen or self._finished.is_set())
-                last, seen = self._finished.is_set(), self._done
+                self._changed.wait_for(lambda: self._done != seen or self._over)
+                last, seen = self._over, self._done
             if last:
                 break
             yield self.snapshot()
@@ -160,13 +163,13 @@ class Run:
         return f"Run({state}, {self._done} of {self.total} cells)"
 
     def _quiet_wait(self) -> PatchResult:
-        self._finished.wait()
+        self._settled.wait()
         return self.wait()
 
     def _wait_with_bar(self, timeout: float | None) -> None:
         with tqdm(total=self.total, unit="cell", initial=self._done) as bar:
             waited = 0.0
-            while not self._finished.wait(0.1):
+            while not self._settled.wait(0.1):
                 bar.update(self._done - bar.n)
                 waited += 0.1
                 if timeout is not None and waited >= timeout:
@@ -179,11 +182,19 @@ class Run:
         except BaseException as error:
             self._error = error
         with self._changed:
-            self._finished.set()
+            self._over = True
             self._changed.notify_all()
             listeners = list(self._listeners)
+        self._tell(listeners, _NO_CELLS)
+        self._settled.set()
+
+    def _tell(self, listeners: list[Listener], cells: np.ndarray) -> None:
+        """Call the listeners; one that raises is logged and harms neither the sweep nor the others."""
         for listener in listeners:
-            listener(self, np.empty(0, dtype=np.int64))
+            try:
+                listener(self, cells)
+            except Exception:
+                _LOG.exception("a listener of %r failed", self)
 
 
 @atexit.register

@@ -1,0 +1,5 @@
+"""The Explorer: prompts, controls, a live heatmap and its drilldown, in one widget."""
+
+from .explorer import Explorer, explore
+
+__all__ = ["Explorer", "explore"]

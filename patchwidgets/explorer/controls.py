@@ -1,0 +1,123 @@
+"""The row of controls: what is patched, how finely, which way, which metric; Run, Cancel and the progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as w
+
+from ..engine.handle import ModelHandle
+from ..engine.run import Run
+from ..sites import SITES
+from .text import Line
+
+_SITES = {"resid_pre": "resid pre", "resid_mid": "resid mid", "resid_post": "resid post", "attn_out": "attn", "mlp_out": "mlp"}
+_AXES = {"layer": "layer", "pos": "token", "head": "head"}
+_METRICS = (("logit difference", "logit_diff"), ("logit", "logit"), ("log-probability", "logprob"), ("probability", "prob"))
+
+
+class Controls:
+    """The controls and their values. `on_change` is called when a value changes, `on_run` and `on_cancel` on the buttons."""
+
+    def __init__(
+        self,
+        handle: ModelHandle,
+        on_change: Callable[[], None],
+        on_run: Callable[[], None],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        there = [site for site in SITES.values() if site.hook_name(0) in handle.hooks]
+        self.site = w.ToggleButtons(
+            options=[(_SITES.get(site.name, site.name), site.name) for site in there],
+            tooltips=[f"{site.words} ({site.hook})" for site in there],
+        )
+        self.by = w.Dropdown(options=_granularities(self.site.value), layout=w.Layout(width="auto"))
+        self.direction = w.ToggleButtons(
+            options=[("Denoise", "denoise"), ("Noise", "noise")],
+            tooltips=["put clean activations into the corrupted run", "put corrupted activations into the clean run"],
+        )
+        self.metric = w.Dropdown(options=_METRICS, layout=w.Layout(width="auto"))
+        self.run = w.Button(description="Run", tooltip="measure every cell")
+        self.cancel = w.Button(description="Cancel", tooltip="stop after the cells being measured now", disabled=True)
+        self.bar = w.IntProgress(value=0, max=1, layout=w.Layout(width="auto"))
+        self.progress = Line("pw-x-dim", "pw-x-progress-text")
+        self._silent = False
+        self._on_change = on_change
+        self.site.observe(self._site_changed, "value")
+        for control in (self.by, self.direction, self.metric):
+            control.observe(self._changed, "value")
+        self.run.on_click(lambda _: on_run())
+        self.cancel.on_click(lambda _: on_cancel())
+        for control, name in (
+            (self.site, "pw-x-segmented"), (self.direction, "pw-x-segmented"), (self.run, "pw-x-run"),
+            (self.cancel, "pw-x-cancel"), (self.bar, "pw-x-progress"), (self.by, "pw-x-select"), (self.metric, "pw-x-select"),
+        ):  # fmt: skip
+            control.add_class(name)
+        row = w.Box([self.site, self.by, self.direction, self.metric, self.run, self.cancel])
+        row.add_class("pw-x-bar")
+        self.box = w.VBox([row, self.bar])
+        self._missing = [site.name for site in SITES.values() if site not in there]
+
+    @property
+    def missing(self) -> list[str]:
+        """The sites this model does not have."""
+        return self._missing
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The controls' values, as plain data."""
+        return {
+            "site": self.site.value, "by": list(self.by.value), "direction": self.direction.value,
+            "metric": self.metric.value,
+        }  # fmt: skip
+
+    def apply(self, settings: dict[str, Any]) -> None:
+        """Set the controls to `settings` without calling `on_change`."""
+        self._silent = True
+        try:
+            if "site" in settings:
+                self.site.value = settings["site"]
+            for name in ("direction", "metric"):
+                if name in settings:
+                    getattr(self, name).value = settings[name]
+            if "by" in settings:
+                self.by.value = tuple(settings["by"])
+        finally:
+            self._silent = False
+
+    def show(self, run: Run | None, started: float = 0.0) -> None:
+        """Show how far a run is; None shows an idle bar."""
+        running = run is not None and not run.finished
+        self.run.disabled, self.cancel.disabled = running, not running
+        if run is None:
+            self.bar.max, self.bar.value = 1, 0
+            self.progress.say("")
+            return
+        self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else 1
+        self.progress.say(_progress(run, time.perf_counter() - started))
+
+    def _site_changed(self, _change: object) -> None:
+        silent, self._silent = self._silent, True
+        self.by.options = _granularities(self.site.value)
+        self._silent = silent
+        self._changed(None)
+
+    def _changed(self, _change: object) -> None:
+        if not self._silent:
+            self._on_change()
+
+
+def _granularities(site: str) -> list[tuple[str, tuple[str, ...]]]:
+    return [(" \u00d7 ".join(_AXES[axis] for axis in by), by) for by in SITES[site].by]
+
+
+def _progress(run: Run, seconds: float) -> str:
+    told = f"{run.done} of {run.total} cells"
+    if run.finished:
+        how = "failed after" if run.error else "cancelled after" if run.cancelled else "in"
+        return f"{told}, {how} {seconds:.1f} s"
+    if run.done:
+        return f"{told}, about {seconds / run.done * (run.total - run.done):.0f} s left"
+    return f"{told}, starting"

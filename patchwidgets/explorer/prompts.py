@@ -1,0 +1,179 @@
+"""Prompt entry: two texts, presets, the tokens they become, and the answer and foil picked from the model's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as w
+
+from ..presets import PRESETS
+from ..prompts import PromptPair
+from .text import Line, shown_token
+
+_CUSTOM = "your own"
+
+
+class TokenChoice:
+    """A field for one token: typed, or picked from the model's top predictions.
+
+    `auto` is true until the person types or picks: until then new prompts may bring a new value.
+    """
+
+    def __init__(self, label: str, on_change: Callable[[], None]) -> None:
+        self.label = Line("pw-x-label", text=label)
+        self.pills = w.ToggleButtons(options=[], value=None)
+        self.field = w.Text(placeholder="or type one", continuous_update=True, layout=w.Layout(width="120px"))
+        self.error = Line("pw-x-error")
+        self.pills.add_class("pw-x-pills")
+        self.field.add_class("pw-x-field")
+        self.auto = True
+        self._picked: int | None = None
+        self._texts: dict[int, str] = {}
+        self._silent = False
+        self._on_change = on_change
+        self.pills.observe(self._pick, "value")
+        self.field.observe(self._type, "value")
+        self.box = w.Box([self.label, self.pills, self.field])
+        self.box.add_class("pw-x-choice")
+
+    @property
+    def value(self) -> str | int | None:
+        """A token id when picked, the text when typed, None when empty."""
+        return self._picked if self._picked is not None else self.field.value or None
+
+    def set(self, value: str | int | None, text: str | None = None) -> None:
+        """Put a value into the field without calling back; `text` is what an id reads as."""
+        self._silent = True
+        try:
+            self._picked = value if isinstance(value, int) else None
+            self.field.value = text or "" if isinstance(value, int) else value or ""
+            self._mark(value if isinstance(value, int) else None)
+        finally:
+            self._silent = False
+
+    def offer(self, tokens: list[tuple[int, str, float]], chosen: int | None) -> None:
+        """Offer (token id, text, probability) to pick from; `chosen` is marked when it is among them."""
+        self._silent = True
+        try:
+            options = [(f"{shown_token(text)} {probability:.0%}", token) for token, text, probability in tokens]
+            self.pills.options = options
+            self._mark(chosen)
+        finally:
+            self._silent = False
+        self._texts = {token: text for token, text, _ in tokens}
+
+    def _mark(self, token: int | None) -> None:
+        known = [value for _, value in self.pills.options]
+        self.pills.value = token if token in known else None
+
+    def _pick(self, change: dict[str, Any]) -> None:
+        token = change["new"]
+        if self._silent or token is None:
+            return
+        self.set(token, self._texts[token])
+        self.auto = False
+        self._on_change()
+
+    def _type(self, _change: object) -> None:
+        if self._silent:
+            return
+        self._picked, self.auto = None, not self.field.value
+        self._silent = True
+        self.pills.value = None
+        self._silent = False
+        self._on_change()
+
+
+class PromptEntry:
+    """The prompts and the two tokens. `on_change(preset chosen)` is called when something was typed or picked."""
+
+    def __init__(self, on_change: Callable[[bool], None], title: Line) -> None:
+        self._on_change = on_change
+        self._silent = False
+        self._given: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self.preset = w.Dropdown(options=[_CUSTOM, *(preset.name for preset in PRESETS)], value=_CUSTOM, description="Preset")
+        self.note = Line("pw-x-dim")
+        self.clean, self.corrupted = (w.Text(layout=w.Layout(width="auto")) for _ in range(2))
+        self.errors = {"clean": Line("pw-x-error"), "corrupted": Line("pw-x-error")}
+        self.answer = TokenChoice("Answer", lambda: self._edited(None))
+        self.foil = TokenChoice("over foil", lambda: self._edited(None))
+        self.errors |= {"answer": self.answer.error, "foil": self.foil.error}
+        self.warning = Line("pw-x-warning")
+        for field in (self.clean, self.corrupted):
+            field.add_class("pw-x-field")
+            field.observe(self._edited, "value")
+        self.preset.observe(self._preset_chosen, "value")
+        self.preset.add_class("pw-x-select")
+        head = w.Box([title, self.preset])
+        head.add_class("pw-x-head")
+        rows = [
+            self._row("Clean", "pw-x-clean", self.clean, self.errors["clean"]),
+            self._row("Corrupted", "pw-x-corrupted", self.corrupted, self.errors["corrupted"]),
+        ]
+        tokens = w.Box([self.answer.box, self.foil.box])
+        tokens.add_class("pw-x-tokens")
+        self.box = w.VBox([head, *rows, tokens, self.answer.error, self.foil.error, self.warning, self.note])
+        self.box.add_class("pw-x-prompts")
+
+    @property
+    def pair(self) -> PromptPair:
+        """What is entered, unchecked; prompts given as token ids stay ids until their text is edited."""
+        prompts: dict[str, str | tuple[int, ...]] = {}
+        for name in ("clean", "corrupted"):
+            shown = getattr(self, name).value
+            text, ids = self._given.get(name, (None, ()))
+            prompts[name] = ids if shown == text else shown
+        return PromptPair(**prompts, answer=self.answer.value, foil=self.foil.value)
+
+    @property
+    def preset_pair(self) -> PromptPair | None:
+        """The chosen preset's pair, None when the prompts are the person's own."""
+        return next((preset.pair for preset in PRESETS if preset.name == self.preset.value), None)
+
+    def set(self, pair: PromptPair, text: Callable[[int], str]) -> None:
+        """Enter a pair without calling back; `text` spells a token id."""
+        self._silent = True
+        chosen = next((preset for preset in PRESETS if preset.pair == pair), None)
+        try:
+            for name in ("clean", "corrupted"):
+                value = getattr(pair, name)
+                shown = value if isinstance(value, str) else "".join(text(i) for i in value)
+                getattr(self, name).value = shown
+                self._given.pop(name, None)
+                if not isinstance(value, str):
+                    self._given[name] = (shown, tuple(value))
+            for name in ("answer", "foil"):
+                value, choice = getattr(pair, name), getattr(self, name)
+                choice.set(value, text(value) if isinstance(value, int) else None)
+                choice.auto = value is None or chosen is not None
+            self.preset.value = chosen.name if chosen else _CUSTOM
+            self.note.say(chosen.note if chosen else "")
+        finally:
+            self._silent = False
+
+    def complain(self, field: str | None, message: str = "") -> None:
+        """Show a message beside the field it is about and clear the others."""
+        for name, line in self.errors.items():
+            line.say(message if name == field else "")
+
+    def _row(self, label: str, style: str, field: w.Text, error: Line) -> w.Box:
+        row = w.Box([Line("pw-x-label", style, text=label), w.VBox([field, error], layout=w.Layout(flex="1 1 auto"))])
+        row.add_class("pw-x-row")
+        return row
+
+    def _preset_chosen(self, change: dict[str, Any]) -> None:
+        chosen = next((preset for preset in PRESETS if preset.name == change["new"]), None)
+        if self._silent or chosen is None:
+            return
+        self.set(chosen.pair, str)
+        self._on_change(True)
+
+    def _edited(self, _change: object) -> None:
+        if self._silent:
+            return
+        self._silent = True
+        self.preset.value = _CUSTOM
+        self._silent = False
+        self.note.say("")
+        self._on_change(False)
