@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import embedded
 from ..errors import ModelError, PatchError
 from ..sites import SITES, Site
 from .model import HookPoint, TransformerBridge, as_bridge
+
+EMBEDDED = "embedded"
 
 _HANDLES: weakref.WeakKeyDictionary[TransformerBridge, ModelHandle] = weakref.WeakKeyDictionary()
 _HANDLES_LOCK = threading.Lock()
@@ -58,13 +61,16 @@ class ModelHandle:
     @property
     def name(self) -> str:
         """The model's name: what it was loaded from, without the folders before it."""
-        name = str(getattr(self.bridge.cfg, "model_name", "") or "model")
+        if self.location == EMBEDDED:
+            return "embedded model"
+        name = self.location or "model"
         return Path(name).name if Path(name).is_absolute() else name
 
     @property
     def location(self) -> str:
-        """What the model was loaded from: a Hub name, a folder or a file."""
-        return str(getattr(self.bridge.cfg, "model_name", ""))
+        """What the model was loaded from: a Hub name, a folder or a file; EMBEDDED for the embedded model."""
+        location = str(getattr(self.bridge.cfg, "model_name", "") or "")
+        return EMBEDDED if location == str(embedded.folder()) else location
 
     @property
     def dtype(self) -> str:

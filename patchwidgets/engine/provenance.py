@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from .. import embedded
 from .handle import ModelHandle
 from .plan import Plan
 
@@ -18,7 +17,7 @@ def make_provenance(handle: ModelHandle, plan: Plan, check: dict[str, Any]) -> d
     point = handle.hook(plan.site, plan.labels["layer"][0])
     return {
         "model": handle.name,
-        "location": "embedded" if handle.location == str(embedded.folder()) else handle.location,
+        "location": handle.location,
         "revision": getattr(config, "_commit_hash", None),
         "dtype": handle.dtype,
         "device": str(handle.device),

@@ -7,6 +7,7 @@ import atexit
 import logging
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Iterator
@@ -50,6 +51,8 @@ class Run:
         self._report = report
         self._error: BaseException | None = None
         self._cancel = threading.Event()
+        self._began = time.perf_counter()
+        self._seconds: float | None = None
         self._over = False
         self._settled = threading.Event()
         self._changed = threading.Condition()
@@ -66,6 +69,16 @@ class Run:
     def done(self) -> int:
         """How many cells are measured."""
         return self._done
+
+    @property
+    def seconds(self) -> float:
+        """How long the sweep has been running, or ran."""
+        return time.perf_counter() - self._began if self._seconds is None else self._seconds
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell is measured, or will be: neither failed nor asked to stop early."""
+        return self._error is None and not self.cancelled
 
     @property
     def finished(self) -> bool:
@@ -94,7 +107,8 @@ class Run:
     def subscribe(self, listener: Listener) -> None:
         """Call `listener(run, flat indices of new cells)` from the sweep's thread; once more, with none, at the end."""
         with self._changed:
-            self._listeners.append(listener)
+            if listener not in self._listeners:
+                self._listeners.append(listener)
             over = self._over
         if over:
             self._tell([listener], _NO_CELLS)
@@ -182,7 +196,7 @@ class Run:
         except BaseException as error:
             self._error = error
         with self._changed:
-            self._over = True
+            self._over, self._seconds = True, self.seconds
             self._changed.notify_all()
             listeners = list(self._listeners)
         self._tell(listeners, _NO_CELLS)

@@ -23,7 +23,8 @@ from .plan import Plan, make_plan
 from .provenance import make_provenance
 from .run import Run
 
-_CHUNK_SECONDS = 0.15
+_CHUNK_SECONDS = 0.3
+_CHUNK_CELLS = 8
 _CHUNK_TOKENS = 2048
 _ATTEMPTS = 3
 
@@ -109,14 +110,15 @@ class _Sweep:
         self._begin(run)
         order = self.plan.order
         cap = max(1, _CHUNK_TOKENS // self.plan.pair.length)
-        size, at = self.batch_size or min(4, cap), 0
+        floor = min(_CHUNK_CELLS, cap)
+        size, at = self.batch_size or floor, 0
         while at < len(order) and not run.cancelling:
             cells = order[at : at + size]
             started = time.perf_counter()
             values = self._measure(cells)
             if self.batch_size is None:
                 seconds = max(time.perf_counter() - started, 1e-6)
-                size = max(1, min(cap, 2 * size, round(len(cells) * _CHUNK_SECONDS / seconds)))
+                size = max(floor, min(cap, 2 * size, round(len(cells) * _CHUNK_SECONDS / seconds)))
             at += len(cells)
             run.add(cells, values, MEASURED)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -87,7 +86,7 @@ class Controls:
         finally:
             self._silent = False
 
-    def show(self, run: Run | None, started: float = 0.0) -> None:
+    def show(self, run: Run | None) -> None:
         """Show how far a run is; None shows an idle bar."""
         running = run is not None and not run.finished
         self.run.disabled, self.cancel.disabled = running, not running
@@ -96,7 +95,7 @@ class Controls:
             self.progress.say("")
             return
         self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else 1
-        self.progress.say(_progress(run, time.perf_counter() - started))
+        self.progress.say(_progress(run))
 
     def _site_changed(self, _change: object) -> None:
         silent, self._silent = self._silent, True
@@ -113,7 +112,8 @@ def _granularities(site: str) -> list[tuple[str, tuple[str, ...]]]:
     return [(" \u00d7 ".join(_AXES[axis] for axis in by), by) for by in SITES[site].by]
 
 
-def _progress(run: Run, seconds: float) -> str:
+def _progress(run: Run) -> str:
+    seconds = run.seconds
     told = f"{run.done} of {run.total} cells"
     if run.finished:
         how = "failed after" if run.error else "cancelled after" if run.cancelled else "in"

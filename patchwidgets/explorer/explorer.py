@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -35,12 +33,12 @@ from ..sites import get_site
 from ..views import TokenStrip
 from .controls import Controls
 from .drilldown import Drilldown
+from .kept import Kept, Pause
 from .live import LiveMap
 from .prompts import PromptEntry
 from .text import Line
 
 _PAUSE = 0.4
-_KEPT = 24
 _OFFERED = 4
 
 
@@ -75,13 +73,12 @@ class Explorer(w.VBox):
         group = uuid.uuid4().hex
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patchwidgets-explorer")
         self._lock = threading.RLock()
-        self._kept: OrderedDict[tuple[Any, ...], Run] = OrderedDict()
+        self._kept = Kept()
         self._run: Run | None = None
         self._plan: Plan | None = None
         self._grid: Grid | None = None
         self._encoded: EncodedPair | None = None
-        self._timer: threading.Timer | None = None
-        self._pending: Callable[[], None] | None = None
+        self._pause = Pause()
         self._tasks: list[Future[None]] = []
         self._live = False
         self._entry = PromptEntry(self._prompts_changed, self._title())
@@ -101,7 +98,7 @@ class Explorer(w.VBox):
 
         Raises PatchError, also shown beside the field at fault, when the settings cannot be run.
         """
-        self._settle_typing()
+        self._pause.settle()
         self._settle_tasks()
         try:
             plan = self._make_plan()
@@ -117,7 +114,7 @@ class Explorer(w.VBox):
 
     def wait(self, timeout: float | None = None) -> PatchResult | None:
         """Wait until nothing is computing any more and return the result, None when nothing was run."""
-        self._settle_typing()
+        self._pause.settle()
         self._settle_tasks()
         if self._run is not None:
             self._run.wait(timeout)
@@ -146,32 +143,10 @@ class Explorer(w.VBox):
     # Changes of the settings
 
     def _prompts_changed(self, at_once: bool) -> None:
-        self._after_pause(self._refresh, 0.0 if at_once else _PAUSE)
+        self._pause.after(0.0 if at_once else _PAUSE, self._refresh)
 
     def _controls_changed(self) -> None:
-        self._after_pause(self._replan, 0.0)
-
-    def _after_pause(self, action: Callable[[], None], seconds: float) -> None:
-        """Do `action` after a pause in which nothing else was asked for; the latest wins."""
-        with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._pending, self._timer = action, None
-            if seconds:
-                self._timer = threading.Timer(seconds, self._settle_typing)
-                self._timer.daemon = True
-                self._timer.start()
-        if not seconds:
-            self._settle_typing()
-
-    def _settle_typing(self) -> None:
-        with self._lock:
-            action, self._pending = self._pending, None
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-        if action is not None:
-            action()
+        self._pause.after(0.0, self._replan)
 
     def _refresh(self) -> None:
         """Tokenize the prompts as they are now; then offer the model's own answers, on the worker thread."""
@@ -228,7 +203,7 @@ class Explorer(w.VBox):
             return
         self._entry.complain(None)
         self._status.say("")
-        if self._live or self._key(plan) in self._kept:
+        if self._live or self._kept.get(self._key(plan)) is not None:
             self._start(plan)
         else:
             self._show_blank(plan)
@@ -267,28 +242,23 @@ class Explorer(w.VBox):
         self._live = True
         key, metric = self._key(plan), self._controls.settings["metric"]
         with self._lock:
-            kept = self._kept.get(key)
-            if self._run is not None and self._run is not kept:
+            run = self._kept.get(key)
+            if run is not self._run and self._run is not None:
                 self._run.cancel()
-            fresh = kept is None or kept.error is not None or (kept.cancelling and kept.done < kept.total)
-            run = start(self._handle, plan) if fresh or kept is None else kept
-            self._kept[key] = run
-            self._kept.move_to_end(key)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            same = self._plan is not None and self._key(self._plan) == key and not fresh
+            if run is None:
+                run = start(self._handle, plan)
+                self._kept.put(key, run)
+            same = run is self._run
             self._run, self._plan, self._grid = run, plan, _grid(plan)
-            self._started = time.perf_counter() if fresh else getattr(self, "_started", time.perf_counter())
         selected = list(self._map.view.selected) if same else []
         if not same:
             self._drilldown.close()
             self.selection = None
-        self.settings = self._present_settings(plan)
+        self.settings = self._present_settings()
         self._show_strip(plan)
         self._map.follow(run, self._grid, metric)
         run.subscribe(self._arrived)
-        if not run.finished:
-            self._controls.show(run, self._started)
+        self._controls.show(run)
         if selected:
             self._map.view.selected = selected
             self._cell_selected(*selected)
@@ -298,8 +268,8 @@ class Explorer(w.VBox):
         """Follow the run's progress. On the run's thread."""
         if run is not self._run:
             return
-        self._controls.show(run, self._started)
         if run.error is not None:
+            self._controls.show(run)
             self._status.say(str(run.error))
             self._map.view.state = "error"
             return
@@ -308,12 +278,13 @@ class Explorer(w.VBox):
             self._tell(result)
         if run.finished:
             self.result = result
+        self._controls.show(run)
 
     def _tell(self, result: PatchResult) -> None:
         clean, corrupted = float(result.data["clean"][0]), float(result.data["corrupted"][0])
         name = result.metrics[0].replace("_", " ")
         self._baselines.say(
-            f"{name}: clean ", (f"{clean:+.2f}", "pw-x-clean"), ", corrupted ", (f"{corrupted:+.2f}", "pw-x-corrupted")
+            f"{name}: clean ", (_signed(clean), "pw-x-clean"), ", corrupted ", (_signed(corrupted), "pw-x-corrupted")
         )
         small = words.small_gaps(result)
         self._status.say(*small)
@@ -326,7 +297,7 @@ class Explorer(w.VBox):
             self._run, self._plan, self._grid = None, plan, _grid(plan)
         self._drilldown.close()
         self.selection = None
-        self.settings = self._present_settings(plan)
+        self.settings = self._present_settings()
         settings = {"direction": plan.patch.direction, "site": plan.site.name, "by": list(plan.by)}
         hook = self._handle.hook(plan.site, plan.labels["layer"][0]).name
         self._map.blank(self._grid, words.meaning({**settings, "hook_at": hook}))
@@ -339,7 +310,7 @@ class Explorer(w.VBox):
         """Show the tokens above the heatmap unless they are its columns."""
         self._strip.layout.display = "none" if "pos" in plan.by else None
 
-    def _present_settings(self, plan: Plan) -> dict[str, Any]:
+    def _present_settings(self) -> dict[str, Any]:
         pair = self._entry.pair
         prompts = {"clean": pair.clean, "corrupted": pair.corrupted, "answer": pair.answer, "foil": pair.foil}
         return {**prompts, **self._controls.settings}
@@ -348,7 +319,7 @@ class Explorer(w.VBox):
     def _settings_assigned(self, change: dict[str, Any]) -> None:
         """Change the Explorer when its settings were assigned from outside."""
         new = change["new"]
-        if self._plan is None or new == self._present_settings(self._plan):
+        if new == self._present_settings():
             return
         pair = self._entry.pair
         fields = {name: new.get(name, getattr(pair, name)) for name in ("clean", "corrupted", "answer", "foil")}
@@ -376,6 +347,9 @@ class Explorer(w.VBox):
                 task()
             except PatchError as error:
                 self._complain(error)
+            except Exception as error:
+                self._status.say(f"{type(error).__name__}: {error}")
+                raise
 
         future = self._worker.submit(guarded)
         self._tasks = [other for other in self._tasks if not other.done()] + [future]
@@ -388,6 +362,10 @@ class Explorer(w.VBox):
 
 def _grid(plan: Plan) -> Grid:
     return make_grid(plan.by, plan.labels, Tokens(plan.pair.clean_text, plan.pair.corrupted_text, plan.pair.bos_at))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\u2212")
 
 
 def _unknown_text(fields: list[str]) -> str:

@@ -1,0 +1,61 @@
+import { float32, int32, uint8 } from "./codec";
+import type { Bytes, HeatmapState, Model } from "./model";
+
+export const STATUS = { measured: 0, implied: 1, estimated: 2, pending: 3, unavailable: 4 } as const;
+export const STATUS_WORDS = [
+  "measured",
+  "implied: exactly 0 without computing",
+  "estimated, not measured",
+  "not measured yet",
+  "not available",
+] as const;
+
+/** The values of one heatmap, row-major; what has no value is NaN. */
+export class Cells {
+  readonly normalized: Float32Array;
+  readonly effect: Float32Array;
+  readonly patched: Float32Array;
+  readonly status: Uint8Array;
+
+  constructor(
+    readonly rows: number,
+    readonly cols: number,
+  ) {
+    const n = rows * cols;
+    this.normalized = new Float32Array(n).fill(NaN);
+    this.effect = new Float32Array(n).fill(NaN);
+    this.patched = new Float32Array(n).fill(NaN);
+    this.status = new Uint8Array(n).fill(STATUS.pending);
+  }
+
+  static from(model: Model<HeatmapState>): Cells {
+    const columns = model.get("columns");
+    const cols = columns.kind === "tokens" ? columns.clean.length : columns.labels.length;
+    const cells = new Cells(model.get("rows").length, cols);
+    const n = cells.status.length;
+    cells.normalized.set(float32(model.get("normalized")).subarray(0, n));
+    cells.effect.set(float32(model.get("effect")).subarray(0, n));
+    cells.patched.set(float32(model.get("patched")).subarray(0, n));
+    cells.status.set(uint8(model.get("status")).subarray(0, n));
+    return cells;
+  }
+
+  /** Merges one `{type: "cells"}` message; indices outside the grid belong to an older grid and are left out. */
+  merge(buffers: readonly Bytes[]): void {
+    const at = int32(buffers[0]);
+    const [normalized, effect, patched] = buffers.slice(1, 4).map(float32);
+    const status = uint8(buffers[4]);
+    at.forEach((i, k) => {
+      if (i < 0 || i >= this.status.length) return;
+      this.normalized[i] = normalized[k];
+      this.effect[i] = effect[k];
+      this.patched[i] = patched[k];
+      this.status[i] = status[k];
+    });
+  }
+
+  /** The statuses that occur, so that the key explains what is there and nothing else. */
+  present(): Set<number> {
+    return new Set(this.status);
+  }
+}

@@ -1,0 +1,101 @@
+import { STATUS, STATUS_WORDS } from "./cells";
+import { headerCells } from "./geometry";
+import type { HeatmapStore } from "./store";
+import type { TableSpec } from "./table";
+import { decimal, quoted, signed } from "./text";
+import type { TipLine } from "./tip";
+
+const SHORT_STATUS = ["", "implied", "estimated", "pending", "unavailable"];
+
+/** A heatmap's cells in words: for the tooltip, for screen readers and for the table. */
+export class Description {
+  constructor(readonly store: HeatmapStore) {}
+
+  get #state() {
+    return this.store.model;
+  }
+
+  get #values(): Float32Array {
+    return this.store.cells[this.#state.get("quantity")];
+  }
+
+  #word(name: string): string {
+    return this.#state.get("words")[name] ?? "";
+  }
+
+  #index(row: number, col: number): number {
+    return row * this.store.cells.cols + col;
+  }
+
+  #row(row: number): string {
+    return `${this.#state.get("row_title")} ${this.#state.get("rows")[row]}`;
+  }
+
+  #column(col: number): string {
+    const columns = this.#state.get("columns");
+    const { full, bos } = headerCells(columns)[col];
+    if (columns.kind === "labels") return `${columns.title} ${full}`;
+    return `position ${col} ${quoted(full)}${bos ? ", beginning of sequence" : ""}`;
+  }
+
+  #status(status: number): string {
+    const cancelled = status === STATUS.pending && this.#state.get("state") === "cancelled";
+    return cancelled ? "not measured: the run was cancelled" : STATUS_WORDS[status];
+  }
+
+  heading(row: number, col: number): string {
+    return `${this.#row(row)} \u00b7 ${this.#column(col)}`;
+  }
+
+  /** Place, value and status in one sentence, as it is announced. */
+  spoken(row: number, col: number): string {
+    const status = this.store.cells.status[this.#index(row, col)];
+    const value = this.#values[this.#index(row, col)];
+    const where = `${this.#row(row)}, ${this.#column(col)}`;
+    if (!Number.isNaN(value)) {
+      const number = `${this.#word("unit")} ${decimal(value, this.#state.get("limit"))}`.trim();
+      return `${where}, ${number}, ${this.#status(status)}`;
+    }
+    return `${where}, ${status === STATUS.measured ? "no value" : this.#status(status)}`;
+  }
+
+  /** The cell's numbers, the displayed one strong, and its status. Raw effects have two decimals whatever the scale. */
+  lines(row: number, col: number): TipLine[] {
+    const { cells } = this.store;
+    const i = this.#index(row, col);
+    const normalized = this.#state.get("quantity") === "normalized";
+    const name = (normalized && this.#word("unit")) || "normalized";
+    const numbers: TipLine[] = [
+      { name, value: decimal(cells.normalized[i]), strong: normalized },
+      { name: "effect", value: signed(cells.effect[i]), strong: !normalized },
+      { name: "patched", value: decimal(cells.patched[i]) },
+    ];
+    const empty = cells.status[i] === STATUS.pending || cells.status[i] === STATUS.unavailable;
+    const status = { name: this.#status(cells.status[i]), value: "", className: "pw-tip-status" };
+    return empty ? [status] : [...numbers, status];
+  }
+
+  #tableCell(row: number, col: number): string {
+    const i = this.#index(row, col);
+    const status = this.store.cells.status[i];
+    const number = Number.isNaN(this.#values[i]) ? "" : decimal(this.#values[i], this.#state.get("limit"));
+    return status === STATUS.measured ? number || "no value" : `${number} ${SHORT_STATUS[status]}`.trim();
+  }
+
+  get title(): string {
+    return this.#word("title") || "Heatmap";
+  }
+
+  table(): TableSpec {
+    const columns = this.#state.get("columns");
+    const name = ({ clean, corrupted }: { clean: string; corrupted: string | null }) =>
+      corrupted === null ? clean : `${clean} / ${corrupted}`;
+    return {
+      caption: [this.title, this.#word("unit")].filter(Boolean).join(": "),
+      corner: this.#state.get("row_title"),
+      rows: this.#state.get("rows"),
+      cols: headerCells(columns).map((c, i) => (columns.kind === "tokens" ? `${i} ${name(c)}` : c.full)),
+      cell: (row, col) => this.#tableCell(row, col),
+    };
+  }
+}

@@ -1,0 +1,129 @@
+import { textWidth } from "./dom";
+import type { Columns } from "./model";
+import { visible } from "./text";
+
+export const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
+export const TOKEN_PX = 11;
+const STRIP_PX = 12;
+const LINE = 15; // height of one line of header text
+const BOS = "BOS";
+
+/** flat: text across; side: turned, clean left of corrupted; stack: turned, clean above corrupted. */
+export type HeaderMode = "flat" | "side" | "stack";
+
+export interface HeaderCell {
+  clean: string;
+  corrupted: string | null;
+  bos: boolean;
+  /** The token or label in full, as it is spoken. */
+  full: string;
+}
+
+/** Where the columns are, and how their header is set. Cells, header and marks all read `edges`. */
+export interface HeaderPlan {
+  cells: HeaderCell[];
+  edges: number[];
+  mode: HeaderMode;
+  height: number;
+  kind: Columns["kind"];
+  title: string;
+}
+
+export interface GridPlan extends HeaderPlan {
+  cellH: number;
+  labelW: number;
+  width: number;
+  gridH: number;
+}
+
+export function headerCells(columns: Columns): HeaderCell[] {
+  if (columns.kind === "labels") {
+    return columns.labels.map((label) => ({ clean: label, corrupted: null, bos: false, full: label }));
+  }
+  return columns.clean.map((token, i) => {
+    const bos = columns.bos === i;
+    const differs = Boolean(columns.differs[i]) && columns.corrupted[i] !== undefined;
+    const full = differs ? `${token}' / '${columns.corrupted[i]}` : token;
+    return { clean: bos ? BOS : visible(token), corrupted: differs ? visible(columns.corrupted[i]) : null, bos, full };
+  });
+}
+
+export const cellTextWidth = (text: string, px = TOKEN_PX): number => Math.ceil(textWidth(text, `${px}px ${MONO}`));
+
+const widest = (cells: readonly HeaderCell[], px = TOKEN_PX): number => {
+  const width = (c: HeaderCell) => Math.max(cellTextWidth(c.clean, px), cellTextWidth(c.corrupted ?? "", px));
+  return Math.max(8, ...cells.map(width));
+};
+
+function headerHeight(cells: readonly HeaderCell[], mode: HeaderMode, kind: Columns["kind"], cap: number): number {
+  const differ = cells.some((c) => c.corrupted !== null);
+  if (mode === "flat") return (kind === "labels" ? LINE : 0) + (differ ? 2 * LINE + 8 : LINE + 4);
+  const length = (c: HeaderCell) => {
+    const [a, b] = [c.clean, c.corrupted ?? ""].map((text) => Math.min(cap, cellTextWidth(text)));
+    return mode === "stack" && b ? a + b + 6 : Math.max(a, b);
+  };
+  return (kind === "labels" ? LINE : 0) + Math.max(...cells.map(length)) + 12;
+}
+
+export interface GridInput {
+  columns: Columns;
+  rows: readonly string[];
+  rowTitle: string;
+  /** Room for labels and cells together, in CSS pixels. */
+  available: number;
+  compact: boolean;
+  /** Height of a row; chosen by the number of rows when left out. */
+  cellH?: number;
+  /** The most room that row labels get. */
+  labelMax?: number;
+}
+
+const clamp = (x: number, lo: number, hi: number): number => Math.max(lo, Math.min(hi, x));
+
+/** Lays out a grid: whole-pixel columns as wide as the room allows, scrolling when that is too narrow. */
+export function planGrid(input: GridInput): GridPlan {
+  const { columns, rows, rowTitle, available, compact } = input;
+  const cells = headerCells(columns);
+  const n = Math.max(1, cells.length);
+  const longest = Math.max(18, cellTextWidth(rowTitle), ...rows.map((row) => cellTextWidth(row)));
+  const labelW = Math.min(longest + 8, input.labelMax ?? Infinity);
+  const room = Math.floor((available - labelW) / n);
+  const labels = columns.kind === "labels";
+  const text = widest(cells);
+  const narrow = labels ? Math.min(30, text + 4) : 14;
+  const wide = compact ? 46 : labels ? 60 : 76;
+  const cellW = clamp(room, narrow, Math.max(wide, Math.min(text + 8, 110)));
+  const boxed = widest(cells.filter((cell) => cell.corrupted !== null));
+  const fits = text + 3 <= cellW && boxed + 6 <= cellW;
+  const mode: HeaderMode = fits || labels ? "flat" : cellW >= 2 * TOKEN_PX + 8 ? "side" : "stack";
+  const height = headerHeight(cells, mode, columns.kind, compact ? 72 : 120);
+  const [tall, least, most] = compact ? [200, 11, 24] : [470, 10, 40];
+  const cellH = input.cellH ?? clamp(Math.round(tall / Math.max(1, rows.length)), least, most);
+  const edges = Array.from({ length: cells.length + 1 }, (_, i) => i * cellW);
+  const header = { cells, edges, mode, height, kind: columns.kind, title: columns.title };
+  return { ...header, cellH, labelW, width: cells.length * cellW, gridH: rows.length * cellH };
+}
+
+/** Lays out a strip of tokens, each as wide as its text, in one line; closer together where room is short. */
+export function planStrip(columns: Columns, available = Infinity): HeaderPlan {
+  const cells = headerCells(columns);
+  const texts = cells.map((cell) => widest([cell], STRIP_PX));
+  const edgesWith = (space: number) =>
+    texts.reduce((edges, text) => [...edges, edges[edges.length - 1] + text + space], [0]);
+  const wide = edgesWith(13);
+  const edges = wide[wide.length - 1] <= available ? wide : edgesWith(6);
+  const height = headerHeight(cells, "flat", columns.kind, Infinity);
+  return { cells, edges, mode: "flat", height, kind: columns.kind, title: columns.title };
+}
+
+/** The column or row that holds `x`, -1 outside. */
+export function locate(edges: readonly number[], x: number): number {
+  const end = edges.findIndex((edge) => x < edge);
+  return end < 1 ? -1 : end - 1;
+}
+
+/** Every how many rows a label fits: 1, 2, 5, 10, 20, ... */
+export function labelStep(cellH: number, line = 12): number {
+  const need = line / cellH;
+  for (let ten = 1; ; ten *= 10) for (const k of [1, 2, 5]) if (k * ten >= need) return k * ten;
+}

@@ -1,0 +1,100 @@
+import { STATUS } from "./cells";
+import type { Scale } from "./colour";
+import { el } from "./dom";
+import { decimal } from "./text";
+
+/** The vertical colour bar: unit, ticks, and what the corner mark means when a value needs it. */
+export function colourBar(scale: Scale, unit: string, height: number, hasBeyond: boolean): HTMLElement {
+  const node = el("div", "pw-legend");
+  const name = el("div", "pw-unit", unit);
+  name.title = unit;
+  node.append(name);
+  const body = el("div", "pw-bar");
+  body.style.height = `${height}px`;
+  const strip = el("div", "pw-strip");
+  strip.style.background = scale.gradient("to top");
+  body.append(strip);
+  const ticks = height >= 120 ? [1, 0.5, 0, -0.5, -1] : [1, 0, -1];
+  for (const t of ticks) {
+    const tick = el("span", "pw-tick", tickText(t * scale.limit, scale.limit));
+    tick.style.top = `${(50 * (1 - t)).toFixed(1)}%`;
+    body.append(tick);
+  }
+  node.append(body);
+  if (hasBeyond) {
+    const mark = el("div", "pw-beyond");
+    mark.append(el("i", "pw-corner-mark"), el("span", "", "beyond"));
+    mark.title = `A corner mark: the value is beyond the scale's end of ${decimal(scale.limit, scale.limit)}; the number is exact.`;
+    node.append(mark);
+  }
+  return node;
+}
+
+/** The same in one line, for small maps whose scale is their own. */
+export function smallBar(scale: Scale): HTMLElement {
+  const node = el("div", "pw-smallbar");
+  const strip = el("i", "pw-strip");
+  strip.style.background = scale.gradient("to right");
+  node.append(
+    el("span", "", tickText(-scale.limit, scale.limit)),
+    strip,
+    el("span", "", tickText(scale.limit, scale.limit)),
+  );
+  return node;
+}
+
+const tickText = (value: number, limit: number): string => {
+  const text = decimal(value, limit);
+  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+};
+
+type Words = Readonly<Record<string, string>>;
+
+/** The three ranges a reader asks about, and where on the scale their swatch is taken from. */
+const MEANINGS = [
+  { word: "high", at: 0.8 },
+  { word: "near_zero", at: 0 },
+  { word: "negative", at: -0.6 },
+] as const;
+
+const STATUS_KEY: readonly { status: number; className: string; word: string; text: string }[] = [
+  {
+    status: STATUS.implied,
+    className: "pw-implied",
+    word: "implied",
+    text: "exactly 0, not computed: the prompts do not differ before here",
+  },
+  { status: STATUS.estimated, className: "pw-estimated", word: "estimated", text: "an estimate, not a measurement" },
+  { status: STATUS.pending, className: "pw-pending", word: "pending", text: "not measured yet" },
+  { status: STATUS.unavailable, className: "pw-unavailable", word: "unavailable", text: "no such cell" },
+];
+
+/** What high, near-zero and negative cells mean, and every other drawing that occurs, each with its swatch. */
+export function key(scale: Scale, words: Words, present: ReadonlySet<number>): HTMLElement {
+  const node = el("dl", "pw-key");
+  const entry = (name: string, text: string, swatch: HTMLElement) => {
+    const term = el("dt");
+    term.append(swatch, el("span", "", name));
+    const line = el("div", "pw-key-entry");
+    line.append(term, el("dd", "", text));
+    node.append(line);
+  };
+  const coloured = (value: number) => {
+    const swatch = el("i", "pw-swatch");
+    swatch.style.background = scale.fill(value);
+    return swatch;
+  };
+  if (present.has(STATUS.measured) || present.has(STATUS.estimated)) {
+    const { limit } = scale;
+    // A text such as "near 1: sufficient" brings its own name.
+    for (const { word, at } of MEANINGS) {
+      if (!words[word]) continue;
+      const [, name, text] = /^([^:]{1,14}): (.*)$/s.exec(words[word]) ?? ["", word.replace("_", " "), words[word]];
+      entry(name, text, coloured(at * limit));
+    }
+  }
+  for (const { status, className, word, text } of STATUS_KEY) {
+    if (present.has(status)) entry(word, words[word] ?? text, el("i", `pw-swatch ${className}`));
+  }
+  return node;
+}

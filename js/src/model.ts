@@ -1,0 +1,88 @@
+/** The front-end half of a widget, as anywidget and the static page both provide it. */
+export interface Model<S> {
+  get<K extends keyof S & string>(key: K): S[K];
+  on(event: string, callback: (...args: never[]) => void): void;
+  off(event?: string | null, callback?: ((...args: never[]) => void) | null): void;
+  send(content: unknown): void;
+}
+
+/** Binary traits and message buffers arrive as views into larger buffers, at any offset. */
+export type Bytes = ArrayBuffer | ArrayBufferView | null | undefined;
+
+export interface TokenColumns {
+  kind: "tokens";
+  title: string;
+  clean: string[];
+  corrupted: string[];
+  differs: boolean[];
+  bos: number | null;
+}
+
+export interface LabelColumns {
+  kind: "labels";
+  title: string;
+  labels: string[];
+}
+
+export type Columns = TokenColumns | LabelColumns;
+
+/** What a row or a column stands for, e.g. `{layer: 3}`; views with equal entries are linked. */
+export type Keys = Readonly<Record<string, number>>;
+
+export type RunName = "clean" | "corrupted" | "patched";
+
+export interface ViewState {
+  kind: string;
+  group: string;
+}
+
+export interface HeatmapState extends ViewState {
+  rows: string[];
+  row_title: string;
+  columns: Columns;
+  row_keys: Keys[];
+  col_keys: Keys[];
+  normalized: Bytes;
+  effect: Bytes;
+  patched: Bytes;
+  status: Bytes;
+  quantity: "normalized" | "effect";
+  limit: number;
+  words: Readonly<Record<string, string>>;
+  selected: number[];
+  line: number;
+  compact: boolean;
+  state: string;
+}
+
+export interface TokensState extends ViewState {
+  columns: TokenColumns;
+  selected: number;
+}
+
+export interface AttentionState extends ViewState {
+  title: string;
+  columns: TokenColumns;
+  runs: { name: RunName; label: string }[];
+  patterns: Bytes;
+  dest: number;
+}
+
+export interface PredictionRow {
+  token: string;
+  prob: number;
+  logit: number;
+  mark: "" | "answer" | "foil";
+}
+
+export interface PredictionsState extends ViewState {
+  title: string;
+  tables: { name: RunName; label: string; rows: PredictionRow[] }[];
+}
+
+/** What a view is given; `signal` ends it, and views that get none return their own end. */
+export interface RenderProps<S> {
+  model: Model<S>;
+  el: HTMLElement;
+  signal?: AbortSignal;
+}

@@ -1,0 +1,195 @@
+import { type Cells, STATUS } from "./cells";
+import { css, type Rgb, type Scale, surface } from "./colour";
+import { fit, type Surface, textWidth } from "./dom";
+import { type GridPlan, MONO } from "./geometry";
+import { decimal, tight } from "./text";
+import type { Theme } from "./theme";
+
+/** Values below this part of the limit print no number: the colour says near zero. Small maps print fewer. */
+const WORTH_PRINTING = { full: 0.045, compact: 0.08 };
+
+/** Up to so many cells have rounded corners. */
+const ROUNDED = 1500;
+
+/** Up to this much past the limit the colour is as good as exact, and no mark is drawn. */
+const TOLERATED = 1.05;
+
+/** One tile of parallel lines; the tile repeats every `pitch` CSS pixels. */
+function hatch({ g, dpr }: Surface, colour: string, pitch: number, crossed: boolean): CanvasPattern | string {
+  const size = Math.max(4, Math.round(pitch * dpr));
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = size;
+  const t = tile.getContext("2d");
+  if (!t) return colour;
+  t.strokeStyle = colour;
+  t.lineWidth = Math.max(1, dpr);
+  t.beginPath();
+  for (const shift of [-size, 0, size]) {
+    t.moveTo(shift - 1, size + 1);
+    t.lineTo(shift + size + 1, -1);
+    if (crossed) {
+      t.moveTo(shift - 1, -1);
+      t.lineTo(shift + size + 1, size + 1);
+    }
+  }
+  t.stroke();
+  const pattern = g.createPattern(tile, "repeat");
+  if (!pattern) return colour;
+  pattern.setTransform(new DOMMatrix().scale(1 / dpr));
+  return pattern;
+}
+
+/** How numbers fit into cells of this size: the font, and the longest text it leaves room for. */
+export function printing(cellW: number, cellH: number): { font: string; room: number } | null {
+  const size = Math.min(11, Math.max(9, Math.floor(cellH * 0.62)));
+  if (cellH < 11 || cellW < 20) return null;
+  const font = `${size}px ${MONO}`;
+  return { font, room: Math.floor((cellW - 3) / (textWidth("00000", font) / 5)) };
+}
+
+/** A printed value, shortened to `.61` where `0.61` does not fit, or nothing. */
+export function printed(value: number, limit: number, room: number): string {
+  const full = decimal(value, limit);
+  return full.length <= room ? full : tight(full).length <= room ? tight(full) : "";
+}
+
+export interface Painting {
+  cells: Cells;
+  values: Float32Array;
+  plan: GridPlan;
+  scale: Scale;
+  theme: Theme;
+  /** Whether pending cells are still to come, and marked as such. */
+  awaited: boolean;
+  compact: boolean;
+}
+
+/** Whether a value is so far past the scale's end that its colour alone would mislead. */
+export const beyond = (value: number, limit: number): boolean => Math.abs(value) > TOLERATED * limit;
+
+/** A painting with what is worked out once for all its cells. */
+interface Canvas extends Painting, Surface {
+  hatches: ReadonlyMap<number, CanvasPattern | string>;
+  gap: number;
+  /** To the screen's pixels, so that gaps are equally sharp. */
+  snap(x: number): number;
+}
+
+/** Draws every cell by its status: first the grounds, then what stands on them. */
+export function paint(canvas: HTMLCanvasElement, painting: Painting): void {
+  const { plan, theme, cells } = painting;
+  const ready = fit(canvas, plan.width, plan.gridH);
+  if (!ready || cells.status.length === 0) return;
+  const { g, dpr } = ready;
+  const cellW = plan.edges[1];
+  const hatches = new Map([
+    [STATUS.implied as number, hatch(ready, surface(theme).hatch, 5, false)],
+    [STATUS.unavailable as number, hatch(ready, surface(theme).block, 6, true)],
+  ]);
+  const gap = cellW >= 8 && plan.cellH >= 8 ? 1 : 0.5;
+  const all: Canvas = { ...painting, g, dpr, hatches, gap, snap: (x) => Math.round(x * dpr) / dpr };
+  if (cells.status.length <= ROUNDED && Math.min(cellW, plan.cellH) >= 12) roundGrounds(all);
+  else flatGrounds(all);
+  marks(all);
+}
+
+/** The colour below a cell's mark, or none for what is still to come. */
+function ground({ cells, values, scale }: Painting, i: number): Rgb | null {
+  const status = cells.status[i];
+  if (status === STATUS.pending) return null;
+  const found = (status === STATUS.measured || status === STATUS.estimated) && !Number.isNaN(values[i]);
+  return scale.rgb(found ? values[i] : 0);
+}
+
+/** Cells with rounded corners, one by one. */
+function roundGrounds(all: Canvas): void {
+  const { g, cells, plan, gap, snap, hatches } = all;
+  for (let r = 0, i = 0; r < cells.rows; r++) {
+    const [y0, y1] = [snap(r * plan.cellH), snap((r + 1) * plan.cellH) - gap];
+    for (let c = 0; c < cells.cols; c++, i++) {
+      const colour = ground(all, i);
+      if (!colour) continue;
+      const [x0, x1] = [snap(plan.edges[c]), snap(plan.edges[c + 1]) - gap];
+      g.beginPath();
+      g.roundRect(x0, y0, x1 - x0, y1 - y0, 2);
+      g.fillStyle = css(colour);
+      g.fill();
+      const lines = hatches.get(cells.status[i]);
+      if (!lines) continue;
+      g.fillStyle = lines;
+      g.fill();
+    }
+  }
+}
+
+/** Many small cells: one picture of a pixel per cell, enlarged; hatching by runs; then the gaps are cut. */
+function flatGrounds(all: Canvas): void {
+  const { g, cells, plan, gap, snap, hatches } = all;
+  const picture = document.createElement("canvas");
+  picture.width = cells.cols;
+  picture.height = cells.rows;
+  const p = picture.getContext("2d")!;
+  const pixels = p.createImageData(cells.cols, cells.rows);
+  for (let i = 0; i < cells.status.length; i++) {
+    const colour = ground(all, i);
+    if (colour) pixels.data.set([...colour, 255], 4 * i);
+  }
+  p.putImageData(pixels, 0, 0);
+  g.imageSmoothingEnabled = false;
+  g.drawImage(picture, 0, 0, plan.width, plan.gridH);
+  for (const [status, lines] of hatches) {
+    g.fillStyle = lines;
+    for (let r = 0; r < cells.rows; r++) {
+      for (let c = 0; c < cells.cols; c++) {
+        const from = c;
+        while (c < cells.cols && cells.status[r * cells.cols + c] === status) c++;
+        if (c > from) g.fillRect(plan.edges[from], r * plan.cellH, plan.edges[c] - plan.edges[from], plan.cellH);
+      }
+    }
+  }
+  for (let c = 1; c <= cells.cols; c++) g.clearRect(snap(plan.edges[c]) - gap, 0, gap, plan.gridH);
+  for (let r = 1; r <= cells.rows; r++) g.clearRect(0, snap(r * plan.cellH) - gap, plan.width, gap);
+}
+
+/** What stands on the cells: numbers, the marks of estimates, of values beyond the scale, of no value, of what is to come. */
+function marks({ g, cells, values, plan, scale, theme, awaited, compact, gap, snap }: Canvas): void {
+  const ink = surface(theme);
+  const print = printing(plan.edges[1], plan.cellH);
+  const worth = scale.limit * (compact ? WORTH_PRINTING.compact : WORTH_PRINTING.full);
+  if (print) g.font = print.font;
+  g.textAlign = "center";
+  g.textBaseline = "middle";
+  for (let i = 0; i < cells.status.length; i++) {
+    const [status, value, column] = [cells.status[i], values[i], i % cells.cols];
+    if (status === STATUS.implied || status === STATUS.unavailable || (status === STATUS.pending && !awaited)) continue;
+    const [x, y] = [snap(plan.edges[column]), snap(Math.floor(i / cells.cols) * plan.cellH)];
+    const [w, h] = [plan.edges[column + 1] - plan.edges[column] - gap, plan.cellH - gap];
+    const [cx, cy] = [x + w / 2, y + h / 2];
+    if (status === STATUS.pending) {
+      g.fillStyle = ink.hatch;
+      g.fillRect(snap(cx - 1), snap(cy - 1), 2, 2);
+    } else if (Number.isNaN(value)) {
+      g.fillStyle = ink.dim;
+      g.fillRect(snap(cx - 3), snap(cy), 6, 1);
+    } else {
+      g.fillStyle = scale.ink(value);
+      if (status === STATUS.estimated) dots(g, x, y, w, h);
+      if (print && Math.abs(value) >= worth) g.fillText(printed(value, scale.limit, print.room), cx, cy + 0.5);
+      if (beyond(value, scale.limit)) corner(g, x + w - 2, y + 2, Math.min(5, w / 3));
+    }
+  }
+}
+
+/** The mark of an estimate: a row of dots along the cell's foot, clear of the number. */
+function dots(g: CanvasRenderingContext2D, x: number, y: number, w: number, h: number): void {
+  for (let dx = 2; dx <= w - 3; dx += 4) g.fillRect(x + dx, y + h - 2.5, 1.2, 1.2);
+}
+
+/** The mark of a value beyond the scale: a small triangle in the upper right corner. */
+function corner(g: CanvasRenderingContext2D, right: number, top: number, size: number): void {
+  g.beginPath();
+  g.moveTo(right - size, top);
+  g.lineTo(right, top);
+  g.lineTo(right, top + size);
+  g.fill();
+}

@@ -1,0 +1,113 @@
+import { el, place } from "./dom";
+import { type GridPlan, labelStep, locate } from "./geometry";
+import { Header } from "./header";
+
+/** The scrolling sheet of a heatmap: corner, header, sticky row labels, the canvas and the marks above it. */
+export class Sheet {
+  readonly node = el("div", "pw-scroll");
+  readonly canvas = el("canvas", "pw-canvas");
+  readonly plot = el("div", "pw-plot");
+  readonly cursor = el("div", "pw-cursor");
+  readonly header = new Header();
+  #corner = el("div", "pw-corner");
+  #labels = el("div", "pw-rowlabels");
+  #rowLabels: HTMLElement[] = [];
+  #row = el("div", "pw-cross pw-cross-row");
+  #col = el("div", "pw-cross pw-cross-col");
+  #hotRow = el("div", "pw-band");
+  #hotCol = el("div", "pw-band");
+  #line = el("div", "pw-line");
+  #chosen = el("div", "pw-chosen");
+  #plan!: GridPlan;
+
+  constructor() {
+    const sheet = el("div", "pw-sheet");
+    this.canvas.setAttribute("aria-hidden", "true");
+    const marks = [this.#hotRow, this.#hotCol, this.#line, this.#row, this.#col, this.#chosen];
+    for (const mark of marks) mark.hidden = true;
+    const ariaRow = el("div");
+    ariaRow.setAttribute("role", "row");
+    this.cursor.setAttribute("role", "gridcell");
+    this.cursor.hidden = true;
+    ariaRow.append(this.cursor);
+    this.plot.append(this.canvas, ...marks, ariaRow);
+    sheet.append(this.#corner, this.header.node, this.#labels, this.plot);
+    this.node.append(sheet);
+    for (const part of [this.#corner, this.#labels, this.header.node]) part.setAttribute("aria-hidden", "true");
+  }
+
+  draw(plan: GridPlan, rows: readonly string[], rowTitle: string, line: number): void {
+    this.#plan = plan;
+    this.header.draw(plan);
+    this.#corner.replaceChildren(el("span", "", rowTitle));
+    this.#corner.style.width = this.#labels.style.width = `${plan.labelW}px`;
+    this.#corner.style.height = `${plan.height}px`;
+    this.#labels.style.height = `${plan.gridH}px`;
+    const step = labelStep(plan.cellH);
+    this.#rowLabels = rows.map((text, r) => {
+      const label = el("div", "pw-rowlabel", text);
+      label.style.top = `${r * plan.cellH}px`;
+      label.style.height = `${plan.cellH}px`;
+      const crowdsLast = r !== rows.length - 1 && rows.length - 1 - r < step;
+      label.classList.toggle("pw-spare", step > 1 && (r % step !== 0 || crowdsLast) && r !== rows.length - 1);
+      return label;
+    });
+    this.#labels.replaceChildren(...this.#rowLabels);
+    this.#line.hidden = line < 0 || line >= rows.length;
+    if (!this.#line.hidden) place(this.#line, -plan.labelW, (line + 1) * plan.cellH - 1, plan.width + plan.labelW, 2);
+  }
+
+  /** The selected cell with its dotted lines; `null` for none. */
+  select(cell: readonly [number, number] | null): void {
+    for (const mark of [this.#row, this.#col, this.#chosen]) mark.hidden = cell === null;
+    this.header.mark("pw-on", new Set(cell ? [cell[1]] : []));
+    this.#rowLabels.forEach((label, r) => label.classList.toggle("pw-on", r === cell?.[0]));
+    if (!cell) return;
+    const { edges, cellH, gridH, width } = this.#plan;
+    const [row, col] = cell;
+    const [x, w] = [edges[col], edges[col + 1] - edges[col]];
+    place(this.#row, 0, row * cellH - 0.5, width, cellH);
+    place(this.#col, x - 0.5, 0, w, gridH);
+    place(this.#chosen, x - 2, row * cellH - 2, w + 3, cellH + 3);
+  }
+
+  /** What is hovered here or in a linked view: whole rows and columns. */
+  hot(rows: ReadonlySet<number>, cols: ReadonlySet<number>): void {
+    const { edges, cellH, gridH, width } = this.#plan;
+    this.header.mark("pw-hot", cols);
+    this.#rowLabels.forEach((label, r) => label.classList.toggle("pw-hot", rows.has(r)));
+    const [row] = rows;
+    const [col] = cols;
+    this.#hotRow.hidden = row === undefined;
+    this.#hotCol.hidden = col === undefined;
+    if (row !== undefined) place(this.#hotRow, 0, row * cellH, width, cellH - 1);
+    if (col !== undefined) place(this.#hotCol, edges[col], 0, edges[col + 1] - edges[col] - 1, gridH);
+  }
+
+  /** Moves the keyboard's cell, scrolling it into view. */
+  moveCursor(row: number, col: number, label: string): void {
+    const { edges, cellH, labelW } = this.#plan;
+    place(this.cursor, edges[col] - 1, row * cellH - 1, edges[col + 1] - edges[col] + 1, cellH + 1);
+    this.cursor.setAttribute("aria-label", label);
+    this.cursor.setAttribute("aria-colindex", String(col + 1));
+    this.cursor.parentElement!.setAttribute("aria-rowindex", String(row + 1));
+    const { scrollLeft, clientWidth } = this.node;
+    if (edges[col] < scrollLeft) this.node.scrollLeft = edges[col];
+    else if (labelW + edges[col + 1] > scrollLeft + clientWidth)
+      this.node.scrollLeft = labelW + edges[col + 1] - clientWidth;
+  }
+
+  /** The cell under a point of the page, or null. */
+  at(clientX: number, clientY: number): [number, number] | null {
+    const { left, top } = this.plot.getBoundingClientRect();
+    const col = locate(this.#plan.edges, clientX - left);
+    const row = Math.floor((clientY - top) / this.#plan.cellH);
+    return col < 0 || row < 0 || row >= this.#rowLabels.length ? null : [row, col];
+  }
+
+  rect(row: number, col: number): DOMRect {
+    const { left, top } = this.plot.getBoundingClientRect();
+    const { edges, cellH } = this.#plan;
+    return new DOMRect(left + edges[col], top + row * cellH, edges[col + 1] - edges[col], cellH);
+  }
+}

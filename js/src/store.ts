@@ -1,0 +1,95 @@
+import { Cells } from "./cells";
+import type { Bytes, HeatmapState, Model } from "./model";
+
+export type Change = "cells" | "traits" | "selection";
+
+/** State that belongs to the model, not to a view: every view of the model subscribes to the one store. */
+export class Store {
+  #views = new Set<(change: Change) => void>();
+
+  subscribe(view: (change: Change) => void): () => void {
+    this.#views.add(view);
+    return () => this.#views.delete(view);
+  }
+
+  protected changed(change: Change): void {
+    for (const view of this.#views) view(change);
+  }
+
+  /** Calls `update` and tells the views whenever one of the model's traits changes. */
+  protected watch<S>(
+    model: Model<S>,
+    traits: readonly (keyof S & string)[],
+    change: Change,
+    update?: () => void,
+  ): void {
+    for (const trait of traits) {
+      model.on(`change:${trait}`, () => {
+        update?.();
+        this.changed(change);
+      });
+    }
+  }
+}
+
+export class HeatmapStore extends Store {
+  cells: Cells;
+  selected: number[];
+
+  constructor(readonly model: Model<HeatmapState>) {
+    super();
+    this.cells = Cells.from(model);
+    this.selected = model.get("selected");
+    const reload = () => {
+      this.cells = Cells.from(model);
+    };
+    this.watch(model, ["normalized", "effect", "patched", "status"], "cells", reload);
+    this.watch(model, ["rows", "columns"], "traits", reload);
+    this.watch(
+      model,
+      ["row_title", "row_keys", "col_keys", "quantity", "limit", "words", "line", "compact", "state", "group"],
+      "traits",
+    );
+    this.watch(model, ["selected"], "selection", () => {
+      this.selected = model.get("selected");
+    });
+    model.on("msg:custom", (message: { type?: string }, buffers: Bytes[]) => {
+      if (message?.type !== "cells") return;
+      this.cells.merge(buffers);
+      this.changed("cells");
+    });
+  }
+
+  /** Marks at once and asks the kernel, which answers by setting `selected`. */
+  select(row: number, col: number): void {
+    this.selected = [row, col];
+    this.changed("selection");
+    this.model.send({ type: "select", row, col });
+  }
+}
+
+/** One chosen position: the strip's `selected`, the attention view's `dest`. */
+export class PositionStore<S, K extends keyof S & string> extends Store {
+  position: number;
+
+  constructor(
+    readonly model: Model<S>,
+    readonly trait: K,
+    traits: readonly (keyof S & string)[],
+    private readonly message: string,
+  ) {
+    super();
+    const read = () => {
+      this.position = Number(model.get(trait));
+    };
+    this.position = Number(model.get(trait));
+    this.watch(model, [trait], "selection", read);
+    this.watch(model, traits, "traits");
+  }
+
+  choose(position: number): void {
+    this.position = position;
+    this.changed("selection");
+    this.model.send({ type: this.message, pos: position });
+  }
+}

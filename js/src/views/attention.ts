@@ -1,0 +1,295 @@
+import { hover, matches, onHover } from "../bus";
+import { float32 } from "../codec";
+import { weightColour } from "../colour";
+import { coalesce, el, fit, place } from "../dom";
+import { type GridPlan, locate, MONO, planGrid } from "../geometry";
+import { Header } from "../header";
+import { handled } from "../keys";
+import type { AttentionState, Keys, RenderProps } from "../model";
+import { printed, printing } from "../paint";
+import { createRoot, type Root } from "../root";
+import type { PositionStore } from "../store";
+import { table } from "../table";
+import { decimal, quoted } from "../text";
+import { AttentionMap } from "./attention-map";
+
+const ROW_H = 20;
+const MAP_GAP = 12;
+const LABEL_MAX = 72; // longer labels wrap into two lines
+const WORTH_PRINTING = 0.05;
+
+/** One head's attention in the runs: a row per run for the chosen destination, and a small map per run below. */
+export class AttentionView {
+  readonly #root: Root;
+  readonly end: () => void;
+  readonly #top = el("div", "pw-top");
+  readonly #scroll = el("div", "pw-scroll");
+  readonly #corner = el("div", "pw-corner");
+  readonly #header = new Header();
+  readonly #labels = el("div", "pw-rowlabels");
+  readonly #plot = el("div", "pw-plot");
+  readonly #canvas = el("canvas", "pw-canvas");
+  readonly #band = el("div", "pw-band");
+  readonly #maps = el("div", "pw-maps");
+  readonly #note = el("p", "pw-note");
+  readonly #table = el("div", "pw-tablebox");
+  #plan!: GridPlan;
+  #patterns: Float32Array = new Float32Array(0);
+  #small: AttentionMap[] = [];
+
+  constructor(
+    props: RenderProps<AttentionState>,
+    readonly store: PositionStore<AttentionState, "dest">,
+  ) {
+    const built = createRoot(props, "pw-attention", () => this.layout());
+    this.#root = built.root;
+    this.end = built.end;
+    const { node, signal } = this.#root;
+    const sheet = el("div", "pw-sheet");
+    this.#band.hidden = true;
+    this.#plot.append(this.#canvas, this.#band);
+    sheet.append(this.#corner, this.#header.node, this.#labels, this.#plot);
+    this.#scroll.append(sheet);
+    this.#scroll.tabIndex = 0;
+    this.#scroll.setAttribute("role", "group");
+    this.#table.hidden = true;
+    this.#table.tabIndex = 0;
+    this.#note.textContent = "Shade: square root of the weight. Click a row of a map to see that token\u2019s numbers.";
+    node.prepend(this.#top, this.#scroll, this.#table, this.#maps, this.#note);
+    const relayout = coalesce(() => !signal.aborted && this.layout());
+    signal.addEventListener(
+      "abort",
+      store.subscribe((change) => (change === "selection" ? this.#showDest() : relayout())),
+    );
+    this.#listen(signal);
+    this.layout();
+  }
+
+  get #state() {
+    return this.store.model;
+  }
+
+  get #length(): number {
+    return this.#state.get("columns").clean.length;
+  }
+
+  /** The chosen destination; the last position until one is chosen. */
+  get #dest(): number {
+    const { position } = this.store;
+    return position >= 0 && position < this.#length ? position : this.#length - 1;
+  }
+
+  layout(): void {
+    const state = this.#state;
+    const runs = state.get("runs");
+    const { node } = this.#root;
+    this.#patterns = float32(state.get("patterns"));
+    node.hidden = runs.length === 0 || this.#length === 0;
+    const available = node.clientWidth || 320;
+    const rows = runs.map((run) => run.label);
+    this.#plan = planGrid({
+      columns: state.get("columns"),
+      rows,
+      rowTitle: "",
+      available,
+      compact: true,
+      cellH: ROW_H,
+      labelMax: LABEL_MAX,
+    });
+    node.classList.toggle("pw-scrolls", this.#plan.labelW + this.#plan.width > available);
+    this.#header.draw(this.#plan);
+    this.#corner.style.width = this.#labels.style.width = `${this.#plan.labelW}px`;
+    this.#labels.replaceChildren(
+      ...runs.map((run, r) => {
+        const label = el("div", `pw-rowlabel pw-${run.name}`, run.label);
+        label.style.top = `${r * ROW_H}px`;
+        label.style.height = `${ROW_H}px`;
+        return label;
+      }),
+    );
+    this.#drawMaps(available);
+    this.#showDest();
+  }
+
+  #drawMaps(available: number): void {
+    const state = this.#state;
+    const runs = state.get("runs");
+    const n = this.#length;
+    const room = Math.floor((available + MAP_GAP) / Math.max(1, runs.length)) - MAP_GAP - 2;
+    const size = Math.max(40, Math.min(168, room));
+    this.#small = runs.map((run, r) => {
+      const map = new AttentionMap(run, n, size);
+      map.draw(this.#patterns.subarray(r * n * n, (r + 1) * n * n), this.#root.theme());
+      return map;
+    });
+    this.#maps.replaceChildren(...this.#small.map((map) => map.node));
+  }
+
+  #weight(run: number, src: number, dest = this.#dest): number {
+    const n = this.#length;
+    return this.#patterns[(run * n + dest) * n + src] ?? NaN;
+  }
+
+  #token(position: number): string {
+    return quoted(this.#plan.cells[position].full);
+  }
+
+  /** Draws the rows of the chosen destination. */
+  #showDest(): void {
+    const dest = this.#dest;
+    // Traits of one message change one after another: a destination may come before the columns are laid out.
+    if (dest < 0 || this.#plan.cells.length !== this.#length) return;
+    const title = el("h4", "pw-title", this.#state.get("title"));
+    const from = el("span", "pw-dest", `from position ${dest} `);
+    from.append(el("b", "", this.#token(dest)));
+    this.#top.replaceChildren(title, from);
+    this.#header.mark("pw-on", new Set([dest]));
+    for (const map of this.#small) map.choose(dest);
+    const help = "Up and down choose the position it comes from, T shows a table.";
+    this.#scroll.setAttribute("aria-label", `${this.#state.get("title")}, ${this.#summary()} ${help}`);
+    this.#drawRows(dest);
+    if (!this.#table.hidden) this.#fillTable();
+  }
+
+  #drawRows(dest: number): void {
+    const ready = fit(this.#canvas, this.#plan.width, this.#plan.gridH);
+    if (!ready) return;
+    const { g } = ready;
+    const theme = this.#root.theme();
+    const cellW = this.#plan.edges[1];
+    g.textAlign = "center";
+    g.textBaseline = "middle";
+    const print = printing(cellW, ROW_H) ?? { font: `8.5px ${MONO}`, room: cellW >= 16 ? 3 : 0 };
+    g.font = print.font;
+    this.#state.get("runs").forEach((run, r) => {
+      for (let src = 0; src < this.#length; src++) {
+        const weight = this.#weight(r, src);
+        if (src > dest && !(weight > 0)) continue; // the future is not attended to: no cell rather than a zero
+        const { fill, ink } = weightColour(theme, run.name, weight);
+        g.fillStyle = fill;
+        g.beginPath();
+        g.roundRect(this.#plan.edges[src], r * ROW_H, cellW - 1, ROW_H - 1, 2);
+        g.fill();
+        if (weight < WORTH_PRINTING) continue;
+        g.fillStyle = ink;
+        g.fillText(printed(weight, 1, print.room), this.#plan.edges[src] + (cellW - 1) / 2, (r + 0.5) * ROW_H);
+      }
+    });
+  }
+
+  /** The strongest source of each run, in words. */
+  #summary(): string {
+    const strongest = (run: number) => {
+      let best = 0;
+      for (let src = 1; src < this.#length; src++) if (this.#weight(run, src) > this.#weight(run, best)) best = src;
+      return `position ${best} ${this.#token(best)} ${decimal(this.#weight(run, best))}`;
+    };
+    const runs = this.#state.get("runs").map((run, r) => `${run.label}: most to ${strongest(r)}`);
+    return `from position ${this.#dest} ${this.#token(this.#dest)}. ${runs.join("; ")}.`;
+  }
+
+  #mark(keys: Keys | null): void {
+    const src = this.#plan.cells.findIndex((_, i) => matches({ pos: i }, keys));
+    this.#header.mark("pw-hot", new Set([src]));
+    this.#band.hidden = src < 0;
+    const { edges, gridH } = this.#plan;
+    if (src >= 0) place(this.#band, edges[src], 0, edges[src + 1] - edges[src] - 1, gridH - 1);
+    for (const map of this.#small) map.mark(src);
+  }
+
+  #hover(rect: (() => DOMRect) | null, dest = -1, src = -1): void {
+    const keys = src < 0 ? null : { pos: src };
+    this.#mark(keys);
+    hover(this.#state.get("group"), keys);
+    if (!rect || src < 0) return this.#root.tip.hide();
+    const lines = this.#state.get("runs").map(({ name, label }, r) => {
+      return { name: label, value: decimal(this.#weight(r, src, dest)), className: `pw-${name}` };
+    });
+    this.#root.tip.show(rect, `from ${dest} ${this.#token(dest)} to ${src} ${this.#token(src)}`, lines);
+  }
+
+  #columnRect(src: number): DOMRect {
+    const { left, top } = this.#plot.getBoundingClientRect();
+    const { edges, gridH } = this.#plan;
+    return new DOMRect(left + edges[src], top, edges[src + 1] - edges[src], gridH);
+  }
+
+  #listen(signal: AbortSignal): void {
+    this.#plot.addEventListener(
+      "pointermove",
+      (event) => {
+        const src = locate(this.#plan.edges, event.clientX - this.#plot.getBoundingClientRect().left);
+        this.#hover(src < 0 ? null : () => this.#columnRect(src), this.#dest, src);
+      },
+      { signal },
+    );
+    this.#maps.addEventListener(
+      "pointermove",
+      (event) => {
+        const map = this.#small.find((m) => m.canvas === event.target);
+        const cell = map?.at(event.clientX, event.clientY);
+        if (!map || !cell) return this.#hover(null);
+        this.#hover(() => map.rect(...cell), ...cell);
+      },
+      { signal },
+    );
+    this.#maps.addEventListener(
+      "click",
+      (event) => {
+        const cell = this.#small.find((m) => m.canvas === event.target)?.at(event.clientX, event.clientY);
+        if (cell) this.store.choose(cell[0]);
+      },
+      { signal },
+    );
+    for (const part of [this.#plot, this.#maps])
+      part.addEventListener("pointerleave", () => this.#hover(null), { signal });
+    this.#scroll.addEventListener("keydown", (event) => this.#key(event), { signal });
+    this.#table.addEventListener(
+      "keydown",
+      (event) => {
+        if (event.key !== "Escape" && event.key.toLowerCase() !== "t") return;
+        handled(event);
+        this.#toggleTable();
+      },
+      { signal },
+    );
+    onHover(
+      () => this.#state.get("group"),
+      (keys) => this.#mark(keys),
+      signal,
+    );
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const [dest, last] = [this.#dest, this.#length - 1];
+    const targets: Record<string, number> = { ArrowUp: dest - 1, ArrowDown: dest + 1, Home: 0, End: last };
+    const to = targets[event.key];
+    if (event.key.toLowerCase() === "t") this.#toggleTable();
+    else if (to === undefined) return;
+    else if (to >= 0 && to <= last && to !== dest) {
+      this.store.choose(to);
+      this.#root.say(this.#summary());
+    }
+    handled(event);
+  }
+
+  #toggleTable(): void {
+    const show = this.#table.hidden;
+    this.#table.hidden = !show;
+    this.#scroll.hidden = show;
+    if (show) this.#fillTable();
+    (show ? this.#table : this.#scroll).focus();
+  }
+
+  #fillTable(): void {
+    const runs = this.#state.get("runs");
+    const names = this.#plan.cells.map((c, i) => `${i} ${c.clean}`);
+    const caption = `${this.#state.get("title")}, from position ${this.#dest}`;
+    const cell = (src: number, run: number) => decimal(this.#weight(run, src));
+    this.#table.setAttribute("aria-label", `${caption}, as a table. Escape returns to the map.`);
+    this.#table.replaceChildren(
+      table({ caption, corner: "to", rows: names, cols: runs.map((run) => run.label), cell }),
+    );
+  }
+}

@@ -1,0 +1,264 @@
+import { hover, matches, onHover } from "../bus";
+import { Scale } from "../colour";
+import { Description } from "../describe";
+import { coalesce, el } from "../dom";
+import { cellTextWidth, type GridPlan, planGrid } from "../geometry";
+import { handled } from "../keys";
+import { colourBar, key, smallBar } from "../legend";
+import type { HeatmapState, Keys, RenderProps } from "../model";
+import { beyond, paint } from "../paint";
+import { createRoot, type Root } from "../root";
+import { Sheet } from "../sheet";
+import type { HeatmapStore } from "../store";
+import { table } from "../table";
+
+const MOVES: Readonly<Record<string, readonly [number, number]>> = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+};
+const LEGEND_GAP = 14;
+const LEGEND_MAX = 120;
+
+/** The heatmap: header, cells, legend, key and table of one model's values. */
+export class HeatmapView {
+  readonly end: () => void;
+  readonly #root: Root;
+  readonly #sheet = new Sheet();
+  readonly #says: Description;
+  readonly #top = el("div", "pw-top");
+  readonly #side = el("div", "pw-side");
+  readonly #body = el("div", "pw-body");
+  readonly #foot = el("div", "pw-foot");
+  readonly #table = el("div", "pw-tablebox");
+  readonly #tableButton = el("button", "pw-textbutton", "Show table");
+  readonly #hints = el("div", "pw-hints");
+  #plan!: GridPlan;
+  #scale!: Scale;
+  #cursor: [number, number] = [0, 0];
+  #footShows = "";
+
+  constructor(
+    props: RenderProps<HeatmapState>,
+    readonly store: HeatmapStore,
+  ) {
+    const built = createRoot(props, "pw-heatmap", () => this.layout());
+    this.#root = built.root;
+    this.end = built.end;
+    this.#says = new Description(store);
+    const { node, signal } = this.#root;
+    this.#body.append(this.#sheet.node, this.#side);
+    this.#table.hidden = true;
+    this.#table.tabIndex = 0;
+    this.#table.setAttribute("role", "region");
+    this.#tableButton.type = "button";
+    this.#hints.append(
+      el("span", "pw-keys", "\u2191\u2193\u2190\u2192 move   Enter open   T table"),
+      this.#tableButton,
+    );
+    node.prepend(this.#top, this.#body, this.#table, this.#hints, this.#foot);
+    this.#listen(signal);
+    const repaint = coalesce(() => !signal.aborted && this.repaint());
+    const relayout = coalesce(() => !signal.aborted && this.layout());
+    const unsubscribe = store.subscribe((change) => {
+      if (change === "selection") this.#select();
+      else if (change === "cells") repaint();
+      else relayout();
+    });
+    signal.addEventListener("abort", unsubscribe);
+    this.layout();
+  }
+
+  get #state() {
+    return this.store.model;
+  }
+
+  /** Everything that depends on the traits, the width or the theme. */
+  layout(): void {
+    const state = this.#state;
+    const [rows, compact, words] = [state.get("rows"), state.get("compact"), state.get("words")];
+    const { node } = this.#root;
+    node.hidden = this.store.cells.status.length === 0;
+    const legendW = compact ? 0 : LEGEND_GAP + Math.min(LEGEND_MAX, Math.max(50, cellTextWidth(words["unit"] ?? "")));
+    const available = (node.clientWidth || 640) - legendW;
+    const [columns, rowTitle] = [state.get("columns"), state.get("row_title")];
+    this.#plan = planGrid({ columns, rows, rowTitle, available, compact });
+    this.#scale = new Scale(this.#root.theme(), state.get("limit"));
+    node.classList.toggle("pw-compact", compact);
+    node.classList.toggle("pw-scrolls", this.#plan.labelW + this.#plan.width > available);
+    const title = words["title"] ? [el("h4", "pw-title", words["title"])] : [];
+    this.#top.replaceChildren(...title, ...(compact ? [smallBar(this.#scale)] : []));
+    this.#top.hidden = this.#top.childElementCount === 0;
+    this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"));
+    this.#describeGrid(rows.length, this.#plan.cells.length);
+    this.#hints.hidden = compact;
+    this.#select();
+    this.#footShows = "";
+    this.repaint();
+  }
+
+  #describeGrid(rows: number, cols: number): void {
+    const grid = this.#sheet.node;
+    const attributes = {
+      role: "grid",
+      tabindex: "0",
+      "aria-label": `${this.#says.title}: ${rows} rows by ${cols} columns. Arrow keys move, Enter opens, T shows a table.`,
+      "aria-rowcount": String(rows),
+      "aria-colcount": String(cols),
+      "aria-busy": String(this.#state.get("state") === "running"),
+    };
+    for (const [name, value] of Object.entries(attributes)) grid.setAttribute(name, value);
+    this.#cursor = [within(this.#cursor[0], rows), within(this.#cursor[1], cols)];
+  }
+
+  /** The cells, and what follows from their values. */
+  repaint(): void {
+    const { cells } = this.store;
+    const state = this.#state;
+    const values = cells[state.get("quantity")];
+    const compact = state.get("compact");
+    const awaited = state.get("state") === "running" || state.get("state") === "empty";
+    const { canvas } = this.#sheet;
+    paint(canvas, { cells, values, plan: this.#plan, scale: this.#scale, theme: this.#root.theme(), awaited, compact });
+    const present = cells.present();
+    const over = values.some((value) => beyond(value, this.#scale.limit));
+    const shows = [...present].sort().join() + String(over);
+    if (shows !== this.#footShows) this.#drawFoot(present, over);
+    this.#footShows = shows;
+    if (!this.#table.hidden) this.#fillTable();
+  }
+
+  #drawFoot(present: ReadonlySet<number>, over: boolean): void {
+    this.#side.replaceChildren();
+    this.#foot.replaceChildren();
+    this.#side.hidden = this.#foot.hidden = this.#state.get("compact");
+    if (this.#side.hidden) return;
+    const words = this.#state.get("words");
+    const height = Math.max(60, Math.min(this.#plan.gridH, 176));
+    this.#side.append(colourBar(this.#scale, words["unit"] ?? "", height, over));
+    this.#side.style.paddingTop = `${Math.max(0, this.#plan.height - 22)}px`;
+    if (words["sentence"]) this.#foot.append(el("p", "pw-sentence", words["sentence"]));
+    this.#foot.append(key(this.#scale, words, present));
+    if (words["origin"]) this.#foot.append(el("p", "pw-origin", words["origin"]));
+    this.#foot.hidden = this.#foot.textContent === "";
+  }
+
+  #select(): void {
+    const [row, col] = this.store.selected;
+    const { rows, cols } = this.store.cells;
+    const inside = row !== undefined && row >= 0 && row < rows && col >= 0 && col < cols;
+    this.#sheet.select(inside ? [row, col] : null);
+  }
+
+  /** Marks the rows and columns that belong to what is hovered, here or in a linked view. */
+  #mark(keys: Keys | null): void {
+    const found = (own: readonly Keys[], count: number) =>
+      new Set(own.slice(0, count).flatMap((k, i) => (matches(k, keys) ? [i] : [])));
+    const { rows, cols } = this.store.cells;
+    this.#sheet.hot(found(this.#state.get("row_keys"), rows), found(this.#state.get("col_keys"), cols));
+  }
+
+  #enter(row: number, col: number): void {
+    if (row >= this.store.cells.rows || col >= this.store.cells.cols) return; // a new grid is not laid out yet
+    const keys = { ...this.#state.get("row_keys")[row], ...this.#state.get("col_keys")[col] };
+    this.#root.tip.show(() => this.#sheet.rect(row, col), this.#says.heading(row, col), this.#says.lines(row, col));
+    this.#mark(keys);
+    hover(this.#state.get("group"), keys);
+  }
+
+  #leave(): void {
+    this.#root.tip.hide();
+    this.#mark(null);
+    hover(this.#state.get("group"), null);
+  }
+
+  #moveTo(row: number, col: number): void {
+    this.#cursor = [row, col];
+    const text = this.#says.spoken(row, col);
+    this.#sheet.moveCursor(row, col, text);
+    this.#root.say(text);
+    this.#enter(row, col);
+  }
+
+  #choose(row: number, col: number): void {
+    this.#cursor = [row, col];
+    this.store.select(row, col);
+    this.#root.say(`opened ${this.#says.spoken(row, col)}`);
+  }
+
+  #listen(signal: AbortSignal): void {
+    const { plot, node: grid, cursor } = this.#sheet;
+    let last = "";
+    const hovered = (event: PointerEvent) => {
+      const cell = event.type === "pointerleave" ? null : this.#sheet.at(event.clientX, event.clientY);
+      if (String(cell) === last) return;
+      last = String(cell);
+      if (cell) this.#enter(...cell);
+      else this.#leave();
+    };
+    plot.addEventListener("pointermove", hovered, { signal });
+    plot.addEventListener("pointerleave", hovered, { signal });
+    const click = (event: MouseEvent) => {
+      const cell = this.#sheet.at(event.clientX, event.clientY);
+      if (cell) this.#choose(...cell);
+    };
+    plot.addEventListener("click", click, { signal });
+    const focus = () => {
+      if (grid.matches(":focus-visible") && this.store.cells.status.length) this.#moveTo(...this.#cursor);
+    };
+    const blur = () => {
+      cursor.hidden = true;
+      this.#leave();
+    };
+    grid.addEventListener("focus", focus, { signal });
+    grid.addEventListener("blur", blur, { signal });
+    grid.addEventListener("keydown", (event) => this.#gridKey(event), { signal });
+    this.#table.addEventListener("keydown", (event) => this.#tableKey(event), { signal });
+    this.#tableButton.addEventListener("click", () => this.#toggleTable(), { signal });
+    onHover(
+      () => this.#state.get("group"),
+      (keys) => this.#mark(keys),
+      signal,
+    );
+  }
+
+  #gridKey(event: KeyboardEvent): void {
+    const { rows, cols } = this.store.cells;
+    if (rows * cols === 0 || event.altKey || event.metaKey) return;
+    const [row, col] = this.#cursor;
+    const far = event.ctrlKey;
+    const move = far ? undefined : MOVES[event.key];
+    const plain = !far && !event.shiftKey;
+    if (move) this.#moveTo(within(row + move[0], rows), within(col + move[1], cols));
+    else if (event.key === "Home") this.#moveTo(far ? 0 : row, 0);
+    else if (event.key === "End") this.#moveTo(far ? rows - 1 : row, cols - 1);
+    else if (plain && (event.key === "Enter" || event.key === " ")) this.#choose(row, col);
+    else if (!far && event.key.toLowerCase() === "t") this.#toggleTable();
+    else return;
+    handled(event);
+  }
+
+  #tableKey(event: KeyboardEvent): void {
+    if (event.key !== "Escape" && event.key.toLowerCase() !== "t") return;
+    this.#toggleTable();
+    handled(event);
+  }
+
+  #toggleTable(): void {
+    const show = this.#table.hidden;
+    this.#table.hidden = !show;
+    this.#body.hidden = show;
+    this.#tableButton.textContent = show ? "Show map" : "Show table";
+    this.#leave();
+    if (show) this.#fillTable();
+    (show ? this.#table : this.#sheet.node).focus();
+  }
+
+  #fillTable(): void {
+    this.#table.setAttribute("aria-label", `${this.#says.title}, as a table. Escape returns to the map.`);
+    this.#table.replaceChildren(table(this.#says.table()));
+  }
+}
+
+const within = (index: number, count: number): number => Math.max(0, Math.min(index, count - 1));

@@ -1,0 +1,61 @@
+import type {
+  AttentionState,
+  HeatmapState,
+  Model,
+  PredictionsState,
+  RenderProps,
+  TokensState,
+  ViewState,
+} from "./model";
+import { HeatmapStore, PositionStore, Store } from "./store";
+import { AttentionView } from "./views/attention";
+import { HeatmapView } from "./views/heatmap";
+import { PredictionsView } from "./views/predictions";
+import { TokensView } from "./views/tokens";
+
+class PredictionsStore extends Store {
+  constructor(model: Model<PredictionsState>) {
+    super();
+    this.watch(model, ["title", "tables"], "traits");
+  }
+}
+
+interface Ending {
+  end: () => void;
+}
+
+/** Makes a model's store once and returns what draws a view of it. One entry per kind of view. */
+const KINDS: Record<string, (model: Model<never>) => (props: RenderProps<never>) => Ending> = {
+  heatmap(model: Model<HeatmapState>) {
+    const store = new HeatmapStore(model);
+    return (props: RenderProps<HeatmapState>) => new HeatmapView(props, store);
+  },
+  tokens(model: Model<TokensState>) {
+    const store = new PositionStore(model, "selected", ["columns"], "select");
+    return (props: RenderProps<TokensState>) => new TokensView(props, store);
+  },
+  attention(model: Model<AttentionState>) {
+    const store = new PositionStore(model, "dest", ["title", "columns", "runs", "patterns"], "dest");
+    return (props: RenderProps<AttentionState>) => new AttentionView(props, store);
+  },
+  predictions(model: Model<PredictionsState>) {
+    const store = new PredictionsStore(model);
+    return (props: RenderProps<PredictionsState>) => new PredictionsView(props, model, store);
+  },
+};
+
+/** The anywidget module: each model gets its own closure, so that what arrives is merged once whatever the views. */
+export default () => {
+  let draw: ((props: RenderProps<never>) => Ending) | undefined;
+  return {
+    initialize({ model }: { model: Model<ViewState> }): void {
+      const make = KINDS[model.get("kind")];
+      if (!make) throw new Error(`No view of kind "${model.get("kind")}"; known: ${Object.keys(KINDS).join(", ")}.`);
+      draw = make(model as unknown as Model<never>);
+    },
+    render(props: RenderProps<ViewState>): (() => void) | undefined {
+      const view = draw?.(props as unknown as RenderProps<never>);
+      return props.signal ? undefined : view?.end;
+    },
+  };
+};

@@ -1,0 +1,24 @@
+"""Views of patching results: one front-end bundle, one small class per view.
+
+Views know arrays, tokens and words; they compute no science and import neither the engine nor torch.
+"""
+
+from __future__ import annotations
+
+from .attention import AttentionView
+from .base import View
+from .columns import label_columns, token_columns
+from .heatmap import STATUSES, Heatmap
+from .predictions import Predictions
+from .tokens import TokenStrip
+
+__all__ = [
+    "STATUSES",
+    "AttentionView",
+    "Heatmap",
+    "Predictions",
+    "TokenStrip",
+    "View",
+    "label_columns",
+    "token_columns",
+]

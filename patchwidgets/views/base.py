@@ -1,0 +1,69 @@
+"""What every view has in common: the bundle, the kind and the group."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+from numpy.typing import ArrayLike
+from traitlets import Unicode
+
+from ..errors import PatchError
+
+STATIC = Path(__file__).parent.parent / "static"
+logger = logging.getLogger(__name__)
+
+
+class View(anywidget.AnyWidget):
+    """One view; the synced trait `kind` tells the bundle which.
+
+    Views of one page with the same non-empty `group` are linked: what is hovered in one is marked in all.
+    """
+
+    _esm = STATIC / "widget.js"
+    _css = STATIC / "widget.css"
+    kind = Unicode().tag(sync=True)
+    group = Unicode("").tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        self._listeners: list[Callable[..., None]] = []
+        super().__init__(**traits)
+        self.on_msg(self._receive)
+
+    def _receive(self, _widget: object, content: object, _buffers: object) -> None:
+        """Passes a well-formed message of the page to `_handle`; anything else is not for us."""
+        if isinstance(content, dict):
+            self._handle(content)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        """Acts on one message of the page; views that are only looked at get none."""
+
+    def _tell(self, *args: int) -> None:
+        """Calls the listeners; one that raises is logged and keeps no other from being called."""
+        for listener in tuple(self._listeners):
+            try:
+                listener(*args)
+            except Exception:
+                logger.exception("A listener of %s failed", type(self).__name__)
+
+    def _listen(self, callback: Callable[..., None]) -> Callable[[], None]:
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback) if callback in self._listeners else None
+
+
+def position(message: dict[str, Any], key: str, count: int) -> int | None:
+    """The index `message[key]`, or None when it is none of `count` things."""
+    value = message.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count else None
+
+
+def float_array(values: ArrayLike, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """An owned float32 copy of `values`; a PatchError names the array whose shape is not `shape`."""
+    array = np.array(values, dtype="<f4", order="C")
+    if array.shape != shape:
+        raise PatchError(f"{name} has shape {array.shape}; its rows and columns ask for {shape}.")
+    return array

@@ -1,0 +1,186 @@
+"""The heatmap: values by row and column, filled in while they arrive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from traitlets import Bool, Bunch, Bytes, Dict, Enum, Float, Int, List, Unicode
+
+from ..errors import PatchError
+from .base import View, float_array, position
+from .columns import column_count, label_columns
+
+STATUSES = ("measured", "implied", "estimated", "pending", "unavailable")
+"""The statuses of a cell in the order of their codes."""
+
+_VALUES = ("normalized", "effect", "patched")
+_DATA = (*_VALUES, "status")
+
+
+def _data_trait(name: str) -> Bytes:
+    """A binary trait whose value is always the live array's, so that a page that reloads sees what has arrived."""
+    return Bytes(b"").tag(sync=True, to_json=lambda _value, view: view._bytes(name))
+
+
+class Heatmap(View):
+    """A heatmap of R rows by C columns on a fixed symmetric scale around zero.
+
+    Arrays have shape [R, C]: `normalized` (1 = all the way to the source run), `effect` and `patched` (in the metric's
+    unit), `status` (codes of `STATUSES`). What is left out is NaN and pending. `quantity` says which of normalized and
+    effect is coloured and printed; colours saturate at +-`limit`. `words` holds the plain strings `title`, `unit`,
+    `sentence`, `high`, `near_zero`, `negative`, `origin`; `implied`, `estimated`, `pending` and `unavailable` in it
+    replace the key's own words. `row_keys` and `col_keys` name what rows and columns stand for, e.g. `{"layer": 3}`;
+    they link views of one group. A separator is drawn below row `line`. Arrays of another shape raise `PatchError`.
+
+    Read values with `value` and `array`: the binary traits exist for the page alone.
+
+    >>> map = Heatmap(["0", "1"], label_columns("head", ["0", "1"]), normalized=[[0.0, 1.0], [0.5, -0.2]],
+    ...               effect=[[0.0, 2.0], [1.0, -0.4]], patched=[[1.0, 3.0], [2.0, 0.6]], status=[[0, 0], [0, 0]])
+    >>> map.value(1, 0)
+    {'normalized': 0.5, 'effect': 1.0, 'patched': 2.0, 'status': 'measured'}
+    """
+
+    rows = List(Unicode()).tag(sync=True)
+    row_title = Unicode("layer").tag(sync=True)
+    columns = Dict(default_value=label_columns("", [])).tag(sync=True)
+    row_keys = List(Dict()).tag(sync=True)
+    col_keys = List(Dict()).tag(sync=True)
+    normalized = _data_trait("normalized")
+    effect = _data_trait("effect")
+    patched = _data_trait("patched")
+    status = _data_trait("status")
+    quantity = Enum(["normalized", "effect"], default_value="normalized").tag(sync=True)
+    limit = Float(1.0).tag(sync=True)
+    words = Dict(value_trait=Unicode(), key_trait=Unicode()).tag(sync=True)
+    selected = List(Int()).tag(sync=True)
+    line = Int(-1).tag(sync=True)
+    compact = Bool(False).tag(sync=True)
+    state = Enum(["empty", "running", "done", "cancelled", "error"], default_value="empty").tag(sync=True)
+
+    def __init__(
+        self,
+        rows: Sequence[str] = (),
+        columns: Mapping[str, Any] | None = None,
+        *,
+        normalized: ArrayLike | None = None,
+        effect: ArrayLike | None = None,
+        patched: ArrayLike | None = None,
+        status: ArrayLike | None = None,
+        **traits: Any,
+    ) -> None:
+        self._lock = threading.RLock()
+        self._arrays: dict[str, np.ndarray] = {}
+        grid = {"rows": [str(row) for row in rows], "columns": dict(columns or label_columns("", []))}
+        self._fill(grid, {"normalized": normalized, "effect": effect, "patched": patched, "status": status})
+        super().__init__(kind="heatmap", **grid, **traits)
+
+    def _fill(self, grid: dict[str, Any], values: dict[str, ArrayLike | None]) -> None:
+        """Replaces the live arrays by copies of `values` for the rows and columns of `grid`."""
+        shape = (len(grid["rows"]), column_count(grid["columns"]))
+        arrays: dict[str, np.ndarray] = {}
+        for name in _VALUES:
+            given = values[name]
+            arrays[name] = np.full(shape, np.nan, "<f4") if given is None else float_array(given, shape, name)
+        codes = values["status"]
+        arrays["status"] = np.full(shape, STATUSES.index("pending"), "u1") if codes is None else _codes(codes, shape)
+        self._arrays = arrays
+
+    def _bytes(self, name: str) -> bytes:
+        with self._lock:
+            return self._arrays[name].tobytes()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._arrays["status"].shape
+
+    def value(self, row: int, col: int) -> dict[str, Any]:
+        """What the cell holds: `normalized`, `effect`, `patched` as floats and `status` as a word."""
+        with self._lock:
+            numbers = {name: float(self._arrays[name][row, col]) for name in _VALUES}
+            return {**numbers, "status": STATUSES[self._arrays["status"][row, col]]}
+
+    def array(self, name: str) -> np.ndarray:
+        """A copy of one live array: "normalized", "effect", "patched" or "status"."""
+        with self._lock:
+            return self._arrays[name].copy()
+
+    def show(
+        self,
+        rows: Sequence[str],
+        columns: Mapping[str, Any],
+        *,
+        normalized: ArrayLike | None = None,
+        effect: ArrayLike | None = None,
+        patched: ArrayLike | None = None,
+        status: ArrayLike | None = None,
+        **traits: Any,
+    ) -> None:
+        """Replaces grid, values and any other traits in one message; the arguments are the constructor's."""
+        grid = {"rows": [str(row) for row in rows], "columns": dict(columns)}
+        with self._lock, self.hold_sync():
+            self._fill(grid, {"normalized": normalized, "effect": effect, "patched": patched, "status": status})
+            for name, value in {"selected": [], **grid, **traits}.items():
+                setattr(self, name, value)
+            for name in _DATA:
+                self.notify_change(Bunch(name=name, owner=self, old=None, new=None, type="change"))
+
+    def update_cells(
+        self,
+        indices: ArrayLike,
+        normalized: ArrayLike,
+        effect: ArrayLike,
+        patched: ArrayLike,
+        status: ArrayLike,
+    ) -> None:
+        """Merges values of some cells, given by flat row-major index, and sends just these to the page.
+
+        Safe from any thread. An index outside the grid or arrays of unequal length raise `PatchError`.
+        """
+        at = np.array(indices, dtype="<i4").ravel()
+        given = zip(_VALUES, (normalized, effect, patched), strict=True)
+        new = {name: np.array(values, dtype="<f4").ravel() for name, values in given}
+        new["status"] = _codes(np.array(status).ravel(), at.shape)
+        for name, array in new.items():
+            if array.shape != at.shape:
+                raise PatchError(f"update_cells got {len(at)} indices and {len(array)} values of {name}.")
+        # Merged and sent under one lock, so that a flush never overtakes the update it does not contain.
+        with self._lock:
+            count = self._arrays["status"].size
+            if at.size and (at.min() < 0 or at.max() >= count):
+                raise PatchError(f"update_cells got an index outside the {count} cells of this heatmap.")
+            for name, array in new.items():
+                self._arrays[name].flat[at] = array
+            self.send({"type": "cells"}, buffers=[at.tobytes(), *(new[name].tobytes() for name in _DATA)])
+
+    def flush(self) -> None:
+        """Sends the data traits whole, so that the saved widget state holds what the messages brought."""
+        with self._lock:
+            self.send_state(list(_DATA))
+
+    def on_select(self, callback: Callable[[int, int], None]) -> Callable[[], None]:
+        """Calls `callback(row, col)` after a cell was selected on the page; returns what ends that.
+
+        `selected` is already set. The call may come in another thread than the kernel's main one.
+        """
+        return self._listen(callback)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        rows, cols = self.shape
+        row, col = position(message, "row", rows), position(message, "col", cols)
+        if message.get("type") == "select" and row is not None and col is not None:
+            self.selected = [row, col]
+            self._tell(row, col)
+
+
+def _codes(status: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
+    codes = np.array(status)
+    if codes.shape != shape:
+        raise PatchError(f"status has shape {codes.shape}; its rows and columns ask for {shape}.")
+    if codes.size and (codes.min() < 0 or codes.max() >= len(STATUSES)):
+        raise PatchError(f"status holds codes outside 0..{len(STATUSES) - 1} ({', '.join(STATUSES)}).")
+    return codes.astype("u1")

@@ -1,0 +1,55 @@
+"""A PatchResult as the heatmap's values and words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import words
+from ..grid import Grid, grid_of
+from ..result import STATUSES, PatchResult
+from .heatmap import Heatmap
+
+_RAW_WORDS = {
+    "high": "above 0: the patch raises the metric",
+    "near_zero": "near 0: the patch moves nothing here",
+    "negative": "below 0: the patch lowers the metric",
+}
+
+
+def heatmap_of(result: PatchResult, **traits: Any) -> Heatmap:
+    """Return a Heatmap of a result's first metric; other traits are passed on.
+
+    Normalized effects are coloured on a scale of -1 to 1, raw effects where the gap is too small to normalize.
+    """
+    grid = grid_of(result)
+    return Heatmap(grid.rows, grid.columns, **values_of(result, grid), **{**traits_of(result, grid), **traits})
+
+
+def values_of(result: PatchResult, grid: Grid) -> dict[str, np.ndarray]:
+    """Return normalized, effect, patched and status codes of a result's first metric, each [row, column] of the grid."""
+    return {name: flat[grid.raster].reshape(grid.shape) for name, flat in cells_of(result).items()}
+
+
+def cells_of(result: PatchResult) -> dict[str, np.ndarray]:
+    """Return normalized, effect, patched and status codes of a result's first metric, each [cell]."""
+    status = result.data["status"].values.reshape(-1)
+    return {
+        "normalized": result.normalized.values[0].reshape(-1),
+        "effect": result.effect.values[0].reshape(-1),
+        "patched": result.data["patched"].values[0].reshape(-1),
+        "status": np.select([status == name for name in STATUSES], range(len(STATUSES))).astype(np.uint8),
+    }
+
+
+def traits_of(result: PatchResult, grid: Grid) -> dict[str, Any]:
+    """Return the grid's keys, the scale and the words of a result's first metric."""
+    said = {**words.meaning(result.provenance), "origin": words.origin(result)}
+    traits: dict[str, Any] = {"quantity": "normalized", "limit": 1.0, "words": said}
+    if words.small_gaps(result):
+        effect = result.effect.values[0]
+        found = np.abs(effect[np.isfinite(effect)])
+        said |= {"unit": f"effect ({words.unit(result.metrics[0])})", **_RAW_WORDS}
+        traits |= {"quantity": "effect", "limit": float(found.max(initial=0.0)) or 1.0}
+    return {"row_title": grid.row_title, "row_keys": grid.row_keys, "col_keys": grid.col_keys, "state": "done", **traits}

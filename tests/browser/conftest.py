@@ -1,0 +1,52 @@
+"""Fixtures of the browser tests; `lab` is the one tests ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.harness import Lab, LabServer, launch_chromium
+
+_report = pytest.StashKey[pytest.TestReport]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Leave the outcome of the test itself where the fixtures' teardown finds it."""
+    report = yield
+    if report.when == "call":
+        item.stash[_report] = report
+    return report
+
+
+@pytest.fixture(scope="session")
+def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    """One JupyterLab for the whole run."""
+    with LabServer(tmp_path_factory.mktemp("jupyterlab")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for a file: while it is open, asyncio cannot be used in the tests' own thread."""
+    with sync_playwright() as playwright:
+        chromium = launch_chromium(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def lab(
+    lab_server: LabServer, browser: Browser, artifacts: Path, request: pytest.FixtureRequest
+) -> Iterator[Lab]:
+    """Open notebooks with `lab.open_notebook([cell, ...])`; errors in a page fail the test when it is over."""
+    opened = Lab(lab_server, browser, artifacts)
+    yield opened
+    report = request.node.stash.get(_report, None)
+    if report is not None and report.failed:
+        opened.keep_last_look(request.node.name)
+    opened.close()
+    opened.verify()

@@ -1,0 +1,66 @@
+"""The page without a kernel, as text: whole, closed, and safe whatever the tokens say."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+
+import numpy as np
+
+from patchwidgets.publish.page import STATIC, render_page
+from patchwidgets.views import Heatmap, TokenStrip, token_columns
+
+HOSTILE = "</script><script>document.title='hit'</script><!--<img src=x onerror=alert(1)>"
+
+
+def page(text: str = HOSTILE) -> str:
+    columns = token_columns([text, " gave"], [" a", " gave"])
+    values = np.array([[0.25, -1.0]])
+    arrays = {"normalized": values, "effect": values, "patched": values, "status": [[0, 0]]}
+    view = Heatmap(["0"], columns, **arrays, words={"title": text})
+    return render_page(text, [view], side=[TokenStrip(columns)], intro=[text], details=[(text, text)])
+
+
+def states(text: str) -> list[dict]:
+    [found] = re.findall(r'<script type="application/json" id="pw-state">(.*?)</script>', text, re.S)
+    return json.loads(found)
+
+
+def test_data_cannot_end_a_script_or_become_markup() -> None:
+    text = page()
+    assert text.count("<script") == 2
+    assert text.count("</script") == 2
+    assert "<img" not in re.sub(r"<script>.*</script>", "", text, flags=re.S)
+    assert states(text)[0]["state"]["columns"]["clean"][0] == HOSTILE
+
+
+def test_the_state_holds_the_values_and_nothing_of_jupyter() -> None:
+    heatmap, strip = states(page())
+    data = {buffer["path"][0]: base64.b64decode(buffer["data"]) for buffer in heatmap["buffers"]}
+    assert np.frombuffer(data["normalized"], "<f4").tolist() == [0.25, -1.0]
+    assert set(data) == {"normalized", "effect", "patched", "status"}
+    assert strip["state"]["kind"] == "tokens"
+    assert not [name for name in heatmap["state"] if name.startswith("_") or name == "layout"]
+
+
+def test_nothing_is_fetched_and_the_page_forbids_it() -> None:
+    text = page("plain")
+    assert not re.search(r"\bsrc\s*=|\bhref\s*=|url\(|@import|https?://|\bimport\s*\(|\beval\b", text)
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy.startswith("default-src 'none';")
+    for part, name in (("script-src", "page.js"), ("style-src", "widget.css")):
+        digest = base64.b64encode(hashlib.sha256((STATIC / name).read_bytes()).digest()).decode()
+        assert f"{part} 'sha256-{digest}'" in policy
+
+
+def test_the_page_says_its_language_and_title() -> None:
+    text = render_page("A & B", [])
+    assert text.startswith('<!doctype html>\n<html lang="en">')
+    assert "<title>A &amp; B</title>" in text
+
+
+def test_the_bundles_stay_small() -> None:
+    assert (STATIC / "widget.js").stat().st_size < 150_000
+    assert (STATIC / "page.js").stat().st_size < 150_000

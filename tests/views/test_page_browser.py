@@ -1,0 +1,248 @@
+"""The page without a kernel in a real browser, from a file: hover, select, keyboard, table, colours, themes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from patchwidgets.publish.page import render_page
+from patchwidgets.views import AttentionView, Heatmap, Predictions, TokenStrip, label_columns, token_columns
+from tests.browser.harness import launch_chromium
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parent.parent.parent
+PALETTE = json.loads((ROOT / "patchwidgets" / "palette.json").read_text(encoding="utf-8"))
+CLEAN = [" When", " Mary", " and", " John", " went", ",", " John", " gave", " to"]
+CORRUPTED = [" When", " Anna", *CLEAN[2:]]
+LAYERS, POSITIONS = 6, len(CLEAN)
+HOSTILE = "<img src=x onerror=\"document.title='hit'\">"
+
+# The colour of the middle of a cell's upper part, clear of its number.
+PIXEL = """([row, col]) => {
+    const canvas = document.querySelector(".pw-heatmap canvas");
+    const [w, h] = [canvas.width / %d, canvas.height / %d];
+    return [...canvas.getContext("2d").getImageData((col + 0.5) * w, (row + 0.18) * h, 1, 1).data].slice(0, 3);
+}""" % (POSITIONS, LAYERS)  # noqa: UP031
+
+
+def values() -> np.ndarray:
+    """A staircase: the changed name high in the early layers, the last position in the late ones."""
+    staircase = np.zeros((LAYERS, POSITIONS))
+    staircase[:4, 1] = 1.0
+    staircase[3, 6] = -0.5
+    staircase[4:, 8] = [0.5, 1.7]
+    return staircase
+
+
+def page_html() -> str:
+    columns = token_columns(CLEAN, CORRUPTED)
+    status = np.zeros((LAYERS, POSITIONS), int)
+    status[:, 0] = 1
+    status[5, 4], status[5, 5] = 3, 4
+    effect = np.where(status >= 3, np.nan, 8 * values())
+    heatmap = Heatmap(
+        [str(i) for i in range(LAYERS)],
+        columns,
+        normalized=effect / 8,
+        effect=effect,
+        patched=effect - 3,
+        status=status,
+        row_keys=[{"layer": i} for i in range(LAYERS)],
+        col_keys=[{"pos": i} for i in range(POSITIONS)],
+        words={"title": "resid_pre", "unit": "recovered", "high": "near 1: sufficient here", "sentence": HOSTILE},
+        state="done",
+        group="page",
+    )
+    z = np.array([[0.1, -0.2], [0.3, 0.0]])
+    heads = Heatmap(
+        ["0", "1"],
+        label_columns("head", ["0", "1"]),
+        normalized=z,
+        effect=z,
+        patched=z,
+        status=np.zeros((2, 2)),
+        row_keys=[{"layer": 0}, {"layer": 1}],
+        col_keys=[{"head": 0}, {"head": 1}],
+        compact=True,
+        limit=0.5,
+        group="page",
+    )
+    pattern = np.tril(np.ones((POSITIONS, POSITIONS))) / np.arange(1, POSITIONS + 1)[:, None]
+    runs = {"clean": "clean", "corrupted": "corrupted"}
+    attention = AttentionView(columns, runs, np.stack([pattern, pattern]), title="head 1.0", group="page")
+    rows = [{"token": " Mary", "prob": 0.9, "logit": 12.0, "mark": "answer"}]
+    predictions = Predictions([{"name": "clean", "label": "clean", "rows": rows}], title="Next token")
+    views = [TokenStrip(columns, group="page"), heatmap]
+    return render_page("A page", views, side=[heads, attention, predictions], intro=[HOSTILE])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = launch_chromium(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """The page from a file; any error in it, and any address but its own, fails the test."""
+    file = tmp_path / "page.html"
+    file.write_text(page_html(), encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1180, "height": 1000}, color_scheme="light")
+    opened = context.new_page()
+    troubles: list[str] = []
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    opened.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    opened.on("request", lambda request: troubles.append(request.url) if request.url != file.as_uri() else None)
+    opened.goto(file.as_uri())
+    expect(opened.locator(".pw-heatmap").first).to_be_visible()
+    yield opened
+    title = opened.title()
+    context.close()
+    assert troubles == []
+    assert title == "A page"  # the hostile texts stayed texts
+
+
+def centre(page: Page, row: int, col: int) -> dict[str, float]:
+    box = page.locator(".pw-heatmap .pw-plot").first.bounding_box()
+    assert box is not None
+    return {"x": box["width"] * (col + 0.5) / POSITIONS, "y": box["height"] * (row + 0.5) / LAYERS}
+
+
+def rgb(colour: str) -> list[int]:
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_cells_have_the_palette_s_colours_in_both_themes(page: Page, theme: str, artifacts: Path) -> None:
+    page.emulate_media(color_scheme=theme)
+    expect(page.locator(f'.pw-heatmap[data-pw-theme="{theme}"]').first).to_be_visible()
+    stops = PALETTE["diverging"][theme]
+    assert page.evaluate(PIXEL, [0, 1]) == rgb(stops[16])
+    assert page.evaluate(PIXEL, [4, 8]) == rgb(stops[12])
+    assert page.evaluate(PIXEL, [3, 6]) == rgb(stops[4])
+    assert page.evaluate(PIXEL, [0, 2]) == rgb(stops[8])
+    page.screenshot(path=artifacts / f"page_{theme}.png", full_page=True)
+
+
+def test_header_boxes_stand_exactly_over_their_columns(page: Page) -> None:
+    boxes = page.evaluate(
+        """() => {
+            const root = document.querySelector(".pw-heatmap");
+            const rect = node => { const { left, width } = node.getBoundingClientRect(); return [left, width]; };
+            const columns = [...root.querySelectorAll(".pw-col")].map(rect);
+            return { plot: rect(root.querySelector("canvas")), columns };
+        }"""
+    )
+    left, width = boxes["plot"]
+    for i, (x, w) in enumerate(boxes["columns"]):
+        assert x == pytest.approx(left + i * width / POSITIONS, abs=0.01)
+        assert w == pytest.approx(width / POSITIONS, abs=0.01)
+
+
+def test_hover_tells_the_numbers_and_marks_the_position_everywhere(page: Page) -> None:
+    page.locator(".pw-heatmap .pw-plot").first.hover(position=centre(page, 4, 8))
+    tip = page.locator(".pw-tip:not([hidden])")
+    expect(tip).to_contain_text("layer 4 · position 8 ' to'")
+    expect(tip).to_contain_text("recovered0.50")
+    expect(tip).to_contain_text("effect+4.00")
+    expect(tip).to_contain_text("patched1.00")
+    for view in (".pw-tokens", ".pw-heatmap", ".pw-attention"):
+        expect(page.locator(f"{view} .pw-col").nth(8)).to_have_class(re.compile("pw-hot"))
+    page.mouse.move(2, 2)
+    expect(page.locator(".pw-hot")).to_have_count(0)
+    expect(page.locator(".pw-tip:not([hidden])")).to_have_count(0)
+
+
+def test_the_tooltip_stays_in_the_window(page: Page) -> None:
+    page.set_viewport_size({"width": 700, "height": 500})
+    page.locator(".pw-heatmap .pw-plot").first.hover(position=centre(page, 5, 8))
+    box = page.locator(".pw-tip:not([hidden])").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 700
+    assert box["y"] + box["height"] <= 500
+
+
+def test_a_click_selects_and_the_keyboard_does_the_same(page: Page) -> None:
+    page.locator(".pw-heatmap .pw-plot").first.click(position=centre(page, 3, 6))
+    chosen = page.locator(".pw-heatmap .pw-rowlabel.pw-on").first
+    expect(chosen).to_have_text("3")
+    grid = page.locator(".pw-heatmap [role=grid]").first
+    grid.press("ArrowUp")
+    grid.press("ArrowLeft")
+    spoken = page.locator(".pw-heatmap .pw-live").first
+    expect(spoken).to_have_text("layer 2, position 5 ',', recovered 0.00, measured")
+    expect(page.locator(".pw-heatmap [role=gridcell]").first).to_have_attribute(
+        "aria-label", "layer 2, position 5 ',', recovered 0.00, measured"
+    )
+    grid.press("Enter")
+    expect(chosen).to_have_text("2")
+
+
+def test_the_table_has_the_numbers_and_the_statuses_in_words(page: Page) -> None:
+    grid = page.locator(".pw-heatmap [role=grid]").first
+    grid.press("t")
+    last = page.locator(".pw-tablebox:visible tbody tr").nth(5).locator("th, td")
+    expect(last).to_have_text(
+        ["5", "0.00 implied", "0.00", "0.00", "0.00", "pending", "unavailable", "0.00", "0.00", "1.70"]
+    )
+    page.locator(".pw-tablebox:visible").press("Escape")
+    expect(grid).to_be_focused()
+
+
+def test_another_destination_is_shown_when_its_row_is_clicked(page: Page) -> None:
+    first = page.locator(".pw-map canvas").first
+    box = first.bounding_box()
+    assert box is not None
+    first.click(position={"x": 3, "y": box["height"] * 1.5 / POSITIONS})
+    expect(page.locator(".pw-dest")).to_have_text("from position 1 ' Mary' / ' Anna'")
+
+
+def test_a_narrow_page_stacks_its_columns_and_scrolls_nothing_sideways(page: Page, artifacts: Path) -> None:
+    page.set_viewport_size({"width": 700, "height": 1000})
+    expect(page.locator(".pw-attention")).to_be_visible()
+    main, side = (page.locator(f".pw-page-{part}").bounding_box() for part in ("main", "side"))
+    assert main is not None
+    assert side is not None
+    assert side["y"] >= main["y"] + main["height"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=artifacts / "page_narrow.png", full_page=True)
+
+
+def test_a_large_map_scrolls_under_its_labels_and_keeps_its_colours(browser: Browser, tmp_path: Path) -> None:
+    rows, cols = 48, 200
+    large = np.zeros((rows, cols))
+    large[7, 150], large[47, 199] = -1.0, 1.0
+    status = np.zeros((rows, cols), int)
+    status[:, :20] = 1
+    status[0, 199] = 3
+    columns = token_columns([f" t{i}" for i in range(cols)])
+    view = Heatmap([str(i) for i in range(rows)], columns, normalized=large, effect=large, patched=large, status=status)
+    file = tmp_path / "large.html"
+    file.write_text(render_page("Large", [view]), encoding="utf-8")
+    opened = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
+    opened.goto(file.as_uri())
+    pixel = PIXEL.replace(f"/ {POSITIONS}", f"/ {cols}").replace(f"/ {LAYERS}", f"/ {rows}").replace("0.18", "0.4")
+    stops = PALETTE["diverging"]["light"]
+    assert opened.evaluate(pixel, [7, 150]) == rgb(stops[0])
+    assert opened.evaluate(pixel, [47, 199]) == rgb(stops[16])
+    assert opened.evaluate(pixel, [3, 100]) == rgb(stops[8])
+    assert opened.evaluate(pixel, [0, 199]) == [0, 0, 0]  # transparent: nothing is known there
+    grid = opened.locator("[role=grid]")
+    grid.press("Control+End")
+    expect(opened.locator(".pw-live")).to_have_text("layer 47, position 199 ' t199', 1.00, measured")
+    label, plot = opened.locator(".pw-rowlabels").bounding_box(), grid.bounding_box()
+    assert label is not None
+    assert plot is not None
+    assert label["x"] == pytest.approx(plot["x"], abs=1)
+    assert grid.evaluate("node => node.scrollLeft") > 0
+    opened.close()
