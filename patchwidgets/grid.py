@@ -24,7 +24,7 @@ class Tokens:
         """Return the column description of the given positions, as views draw it."""
         clean, corrupted = ([texts[p] for p in positions] for texts in (self.clean, self.corrupted))
         differs = [a != b for a, b in zip(clean, corrupted, strict=True)]
-        bos = list(positions).index(self.bos) if self.bos in positions else None
+        bos = list(positions).index(self.bos) if self.bos is not None and self.bos in positions else None
         return {
             "kind": "tokens", "title": "token", "clean": clean, "corrupted": corrupted, "differs": differs, "bos": bos,
         }  # fmt: skip

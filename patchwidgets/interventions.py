@@ -13,9 +13,9 @@ DIRECTIONS = ("denoise", "noise")
 class Patch:
     """The activation of the other run, put into the base run.
 
-    `direction="denoise"` changes the corrupted run with activations of the clean one (what is sufficient to bring the answer
-    back); `direction="noise"` changes the clean run with activations of the corrupted one (what is necessary to keep it).
-    Source: Heimersheim and Nanda, arXiv 2404.15255, section 2.
+    `direction="denoise"` changes the corrupted run with activations of the clean one (what is sufficient to bring the
+    answer back); `direction="noise"` changes the clean run with activations of the corrupted one (what is necessary to
+    keep it). Source: Heimersheim and Nanda, arXiv 2404.15255, section 2.
 
     >>> Patch("denoise").base, Patch("denoise").source
     ('corrupted', 'clean')

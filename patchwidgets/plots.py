@@ -34,10 +34,10 @@ def heatmap(
 ) -> Axes:
     """Draw a result as a seaborn heatmap centred on 0 and return its Axes.
 
-    Normalized effects are drawn where there are any, raw effects (in the metric's unit) where the gap is too small. `annot`
-    writes the numbers, by default when there are at most 250 cells; `cmap` is any matplotlib colormap; `limit` the value
-    of the strongest colour, by default 1, or the largest effect when raw. Cells known without computing are hatched lightly,
-    unavailable ones strongly, pending ones are blank.
+    Normalized effects are drawn where there are any, raw effects (in the metric's unit) where the gap is too small.
+    `annot` writes the numbers, by default when there are at most 250 cells; `cmap` is any matplotlib colormap;
+    `limit` the value of the strongest colour, by default 1, or the largest effect when raw. Cells known without
+    computing are hatched lightly, unavailable ones strongly, pending ones are blank.
     """
     check_result(result)
     name = metric or result.metrics[0]
@@ -52,7 +52,8 @@ def heatmap(
     sns.heatmap(
         values, ax=ax, cmap=scale() if cmap is None else cmap, center=0.0, vmin=-strongest, vmax=strongest,
         annot=annot if annot is not None else values.size <= 250, fmt=fmt, linewidths=0.5, linecolor="white",
-        annot_kws={"size": 7}, cbar_kws={"label": f"{name}: {unit}"}, xticklabels=_column_labels(grid), yticklabels=grid.rows,
+        annot_kws={"size": 7}, cbar_kws={"label": f"{name}: {unit}"}, xticklabels=_column_labels(grid),
+        yticklabels=grid.rows,
     )  # fmt: skip
     _hatch(ax, result, grid)
     said = words.meaning(result.provenance)

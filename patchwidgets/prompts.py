@@ -37,8 +37,9 @@ class Tokenizer(Protocol):
 class PromptPair:
     """Two prompts that differ in one fact, and the tokens whose logits tell the difference.
 
-    Prompts are texts, or lists of token ids used verbatim. `answer` and `foil` are literal: a text never gains or loses a
-    space, an int is a token id. No model is needed to make a pair; what depends on one is checked when the pair is used.
+    Prompts are texts, or lists of token ids used verbatim. `answer` and `foil` are literal: a text never gains or
+    loses a space, an int is a token id. No model is needed to make a pair; what depends on one is checked when the
+    pair is used.
 
     >>> pair = PromptPair("Mary and John: Mary", "Anna and John: Anna", answer=" Mary", foil=" Anna")
     >>> pair.answer
@@ -222,8 +223,8 @@ def _encode_text(text: str, field: str, tokenizer: Tokenizer, prepend_bos: bool)
     plain = tuple(tokenizer.encode(text))
     if ids[-len(plain) :] != plain:
         raise PromptError(
-            f"TransformerLens reads the {field} prompt as {_spelled([tokenizer.text(i) for i in ids])}, which is not all of "
-            "its text (it drops an end-of-sequence token at the end); leave that token out, or give token ids.",
+            f"TransformerLens reads the {field} prompt as {_spelled([tokenizer.text(i) for i in ids])}, which is not "
+            "all of its text (it drops an end-of-sequence token at the end); leave that token out, or give token ids.",
             field,
         )
     if prepend_bos and tokenizer.bos in ids[1:2]:

@@ -31,8 +31,8 @@ class PatchResult:
     `status[*axes]` as words, `clean[metric]` and `corrupted[metric]` the two runs; coordinates are the axes, with
     `token` and `token_corrupted` along `pos`.
 
-    >>> import numpy as np
-    >>> data = make_data(("layer",), {"layer": 2}, ("prob",), np.array([[0.5, 1.0]]), np.array([0, 0]), [1.0], [0.0], [])
+    >>> patched, status = np.array([[0.5, 1.0]]), np.array([0, 0])
+    >>> data = make_data(("layer",), {"layer": 2}, ("prob",), patched, status, [1.0], [0.0], [])
     >>> result = PatchResult(data, {"site": "resid_pre", "direction": "denoise", "metrics": ["prob"], "by": ["layer"]})
     >>> result.normalized.values
     array([[0.5, 1. ]])
@@ -106,7 +106,7 @@ class PatchResult:
         table["status"] = self.data["status"]
         frame = table.to_dataframe(dim_order=[*self.by, "metric"]).reset_index()
         texts = [name for name in ("token", "token_corrupted") if name in frame]
-        return frame[[*self.by, *texts, "metric", "patched", "effect", "normalized", "status"]]
+        return frame.loc[:, [*self.by, *texts, "metric", "patched", "effect", "normalized", "status"]]
 
     def describe(self) -> str:
         """Return in plain words what a cell means, and what high, near-zero and negative cells mean."""
@@ -142,7 +142,7 @@ class PatchResult:
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             data.to_netcdf(partial, engine="h5netcdf")
-            os.replace(partial, target)
+            partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
         return target

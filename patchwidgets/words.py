@@ -18,6 +18,7 @@ _WHERE = {
     ("layer", "pos", "head"): "at that token",
 }
 
+_MOVES = {"denoise": "comes back", "noise": "is lost"}
 _AXES = {"layer": "layer", "pos": "token", "head": "head"}
 
 _MEANING = {
@@ -37,13 +38,14 @@ _MEANING = {
 def meaning(provenance: dict[str, Any]) -> dict[str, str]:
     """Return the sentences for a sweep's settings.
 
-    Keys: `title`, `unit` (what a normalized 1 is called), `sentence` (what a cell means), `high`, `near_zero`, `negative`.
+    Keys: `title`, `unit` (what a normalized 1 is called), `sentence` (what a cell means), `high`, `near_zero`,
+    `negative`.
     """
     patch, site = Patch(provenance["direction"]), SITES[provenance["site"]]
     by = tuple(provenance["by"])
     where = _WHERE[by]
     sentence = (
-        f"A cell shows how much of the gap between the two runs {'comes back' if patch.moved == 'recovered' else 'is lost'} "
+        f"A cell shows how much of the gap between the two runs {_MOVES[patch.direction]} "
         f"when {site.words}, {where}, is taken from the {patch.source} run and put into the {patch.base} run."
     )
     return {
@@ -62,8 +64,8 @@ def _caveat(provenance: dict[str, Any]) -> str:
     """Return what the hook of this model does not do, where its name promises more."""
     if provenance["site"] == "resid_mid" and not str(provenance.get("hook_at")).endswith("hook_resid_mid"):
         return (
-            " On this model TransformerLens's hook_resid_mid is the input of the MLP's norm: the patch reaches the MLP, "
-            "and the residual stream passes it by unpatched."
+            " On this model TransformerLens's hook_resid_mid is the input of the MLP's norm: the patch reaches the "
+            "MLP, and the residual stream passes it by unpatched."
         )
     return ""
 

@@ -20,8 +20,9 @@ def hooked(points: Mapping[str, HookPoint], edits: Mapping[str, Edit]) -> Iterat
     """Apply `edits[name]` to the activation at `points[name]` in every forward pass of the calling thread.
 
     Other threads' passes go through untouched. On leaving, every hook is removed, also after an exception, and each
-    must have fired once: a hook that never fires would leave a table of silent zeros. Hooks are registered as permanent so
-    that another thread's `run_with_hooks`, which clears ordinary hooks when it ends, does not take them away.
+    must have fired once: a hook that never fires would leave a table of silent zeros. Hooks are registered as
+    permanent so that another thread's `run_with_hooks`, which clears ordinary hooks when it ends, does not take them
+    away.
     """
     thread = threading.get_ident()
     fired: Counter[str] = Counter()

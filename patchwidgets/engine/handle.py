@@ -109,7 +109,8 @@ class ModelHandle:
         """Return the logits of tokens [batch, pos]: [batch, vocab] at the last position, or [batch, pos, vocab].
 
         The wrapped model is called directly: the bridge's own forward keeps the batch size in a field of the shared
-        position embedding, which two threads would read from each other. Positions are given for every row for that reason.
+        position embedding, which two threads would read from each other. Positions are given for every row for that
+        reason.
         """
         options: dict[str, Any] = {}
         if self._takes_cache:
@@ -131,7 +132,7 @@ class ModelHandle:
 
 
 class BridgeTokenizer:
-    """The tokens of a TransformerBridge, as `patchwidgets.prompts.Tokenizer`; without a tokenizer ids are their own text."""
+    """A bridge's tokens, as `patchwidgets.prompts.Tokenizer`; without a tokenizer ids are their own text."""
 
     def __init__(self, bridge: TransformerBridge) -> None:
         self._bridge = weakref.ref(bridge)

@@ -1,4 +1,4 @@
-"""The hooked engine: many cells in one batch of full forward passes, for every architecture; the judge of faster ones."""
+"""The hooked engine: many cells in one batch of full forward passes, for every architecture."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ Placed = tuple[int, Site, dict[str, int]]
 
 
 def patched_logits(handle: ModelHandle, plan: Plan, baseline: Baseline, cells: Sequence[int]) -> tuple[Tensor, float]:
-    """Return the logits at the last position after each cell's patch, [cell, vocab], and the control's largest error.
+    """Return the logits at the last position after each cell's patch, [cell, vocab], and the control's error.
 
-    Call with the handle's lock held. The control is one more row that rides along unpatched; it must give the base run's
-    logits again: if it does not, another thread changed what the model computes meanwhile, and Disturbed is raised.
+    Call with the handle's lock held. The control is one more row that rides along unpatched; it must give the base
+    run's logits again: if it does not, another thread changed what the model computes meanwhile, and Disturbed is
+    raised.
     """
     base = plan.patch.base
     ids = plan.pair.clean if base == "clean" else plan.pair.corrupted
@@ -47,7 +48,7 @@ def _edit(at: list[Placed], source: Tensor) -> Edit:
     def edit(activation: Tensor) -> Tensor:
         if activation.shape[1:] != source.shape:
             raise PatchError(
-                f"an activation has shape {tuple(activation.shape[1:])} in this run and {tuple(source.shape)} in the other."
+                f"an activation has shape {tuple(activation.shape[1:])}, and {tuple(source.shape)} in the other run."
             )
         patched = activation.clone()
         for row, site, cell in at:
@@ -65,8 +66,8 @@ def _check_control(found: Tensor, expected: Tensor) -> float:
     worst = float((found - expected).abs().max())
     if not worst <= _SLACK[found.dtype] * max(1.0, float(expected.abs().max())):
         raise Disturbed(
-            "a row without a patch gave other logits than the base run: the model was changed, or another thread's hooks "
-            "acted on it, while the sweep ran. Remove them and run the sweep again."
+            "a row without a patch gave other logits than the base run: the model was changed, or another thread's "
+            "hooks acted on it, while the sweep ran. Remove them and run the sweep again."
         )
     return worst
 

@@ -1,4 +1,4 @@
-"""One patch looked at closely: the next-token logits and a head's attention in the clean, corrupted and patched runs."""
+"""Patches looked at closely: next-token logits and a head's attention in the clean, corrupted and patched runs."""
 
 from __future__ import annotations
 

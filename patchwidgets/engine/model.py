@@ -31,9 +31,9 @@ def load_model(
 ) -> TransformerBridge:
     """Return a model to patch, as a TransformerLens TransformerBridge with raw weights and eager attention.
 
-    `what` is None for the embedded model (no network), a Hugging Face Hub name, a local folder, a `.gguf` file, a Hugging
-    Face causal language model with its `tokenizer`, or a TransformerBridge (returned as it is). A Hugging Face model is
-    bridged in place: its modules are wrapped, so use the returned model from then on.
+    `what` is None for the embedded model (no network), a Hugging Face Hub name, a local folder, a `.gguf` file, a
+    Hugging Face causal language model with its `tokenizer`, or a TransformerBridge (returned as it is). A Hugging
+    Face model is bridged in place: its modules are wrapped, so use the returned model from then on.
 
     `device` defaults to CUDA where there is one, else the CPU; `dtype` to float32. Raises ModelError for what cannot be
     loaded.

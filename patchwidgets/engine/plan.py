@@ -86,7 +86,7 @@ def _chosen(axis: str, chosen: object, size: int) -> list[int]:
 
 
 def _coarse_to_fine(status: np.ndarray, by: tuple[str, ...]) -> np.ndarray:
-    """Return the pending cells: every fourth layer first, then every second, then the rest; within a layer as they stand."""
+    """Return the pending cells: every fourth layer, then every second, then the rest; within a layer in order."""
     pending = np.flatnonzero(status.reshape(-1) == PENDING)
     layer = np.unravel_index(pending, status.shape)[by.index("layer")]
     stage = np.where(layer % 4 == 0, 0, np.where(layer % 2 == 0, 1, 2))

@@ -153,7 +153,8 @@ class Run:
         seen = -1
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._done != seen or self._over)
+                while self._done == seen and not self._over:
+                    self._changed.wait()
                 last, seen = self._over, self._done
             if last:
                 break

@@ -45,12 +45,14 @@ def patch(
 ) -> Run:
     """Start a sweep: put the other run's activation into the base run, one cell at a time, and read the metric.
 
-    `site` is one of `patchwidgets.sites.SITES`, `by` its granularity, e.g. ("layer", "pos"). `direction="denoise"` puts clean
-    activations into the corrupted run, "noise" the reverse. `metric` is one name or several. `layers`, `positions` and
-    `heads` restrict the sweep; `batch_size` is the number of cells per forward pass (chosen by itself when None).
+    `site` is one of `patchwidgets.sites.SITES`, `by` its granularity, e.g. ("layer", "pos"). `direction="denoise"`
+    puts clean activations into the corrupted run, "noise" the reverse. `metric` is one name or several. `layers`,
+    `positions` and `heads` restrict the sweep; `batch_size` is the number of cells per forward pass (chosen by itself
+    when None).
 
-    Returns a Run at once; `run.wait()` gives the PatchResult with `patched[metric, *by]`. Raises PatchError for anything that
-    cannot be done as asked, before anything runs. Source: Vig et al., arXiv 2004.12265; Meng et al., arXiv 2202.05262.
+    Returns a Run at once; `run.wait()` gives the PatchResult with `patched[metric, *by]`. Raises PatchError for
+    anything that cannot be done as asked, before anything runs. Source: Vig et al., arXiv 2004.12265; Meng et al.,
+    arXiv 2202.05262.
 
     >>> import patchwidgets as pw
     >>> pair = pw.PromptPair("When Mary and John went to the store, John gave a drink to",
@@ -150,14 +152,16 @@ class _Sweep:
     def _measure(self, cells: np.ndarray) -> np.ndarray:
         """Return the metrics of the cells, [metric, cell]; a disturbed pass is made again before giving up."""
         assert self.baseline is not None
-        for attempt in range(_ATTEMPTS):
+        attempt = 1
+        while True:
             try:
                 with self.handle.lock:
                     logits, worst = patched_logits(self.handle, self.plan, self.baseline, cells.tolist())
                 break
             except Disturbed:
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _ATTEMPTS:
                     raise
+                attempt += 1
         if not torch.isfinite(logits).all():
             raise PatchError("a patched run gave logits that are not finite; check the model's dtype.")
         self.worst, self.controls = max(self.worst, worst), self.controls + 1

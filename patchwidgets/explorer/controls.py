@@ -12,13 +12,24 @@ from ..engine.run import Run
 from ..sites import SITES
 from .text import Line
 
-_SITES = {"resid_pre": "resid pre", "resid_mid": "resid mid", "resid_post": "resid post", "attn_out": "attn", "mlp_out": "mlp"}
+_SITES = {
+    "resid_pre": "resid pre",
+    "resid_mid": "resid mid",
+    "resid_post": "resid post",
+    "attn_out": "attn",
+    "mlp_out": "mlp",
+}
 _AXES = {"layer": "layer", "pos": "token", "head": "head"}
-_METRICS = (("logit difference", "logit_diff"), ("logit", "logit"), ("log-probability", "logprob"), ("probability", "prob"))
+_METRICS = (
+    ("logit difference", "logit_diff"),
+    ("logit", "logit"),
+    ("log-probability", "logprob"),
+    ("probability", "prob"),
+)
 
 
 class Controls:
-    """The controls and their values. `on_change` is called when a value changes, `on_run` and `on_cancel` on the buttons."""
+    """The controls and their values; `on_change` is called when a value changes, the others by the buttons."""
 
     def __init__(
         self,
@@ -32,7 +43,7 @@ class Controls:
             options=[(_SITES.get(site.name, site.name), site.name) for site in there],
             tooltips=[f"{site.words} ({site.hook})" for site in there],
         )
-        self.by = w.Dropdown(options=_granularities(self.site.value), layout=w.Layout(width="auto"))
+        self.by = w.Dropdown(options=_granularities(str(self.site.value)), layout=w.Layout(width="auto"))
         self.direction = w.ToggleButtons(
             options=[("Denoise", "denoise"), ("Noise", "noise")],
             tooltips=["put clean activations into the corrupted run", "put corrupted activations into the clean run"],
@@ -50,8 +61,8 @@ class Controls:
         self.run.on_click(lambda _: on_run())
         self.cancel.on_click(lambda _: on_cancel())
         for control, name in (
-            (self.site, "pw-x-segmented"), (self.direction, "pw-x-segmented"), (self.run, "pw-x-run"),
-            (self.cancel, "pw-x-cancel"), (self.bar, "pw-x-progress"), (self.by, "pw-x-select"), (self.metric, "pw-x-select"),
+            (self.site, "pw-x-segmented"), (self.direction, "pw-x-segmented"), (self.run, "pw-x-run"), (self.cancel,
+            "pw-x-cancel"), (self.bar, "pw-x-progress"), (self.by, "pw-x-select"), (self.metric, "pw-x-select"),
         ):  # fmt: skip
             control.add_class(name)
         row = w.Box([self.site, self.by, self.direction, self.metric, self.run, self.cancel])
@@ -68,7 +79,7 @@ class Controls:
     def settings(self) -> dict[str, Any]:
         """The controls' values, as plain data."""
         return {
-            "site": self.site.value, "by": list(self.by.value), "direction": self.direction.value,
+            "site": self.site.value, "by": list(self.by.value or ()), "direction": self.direction.value,
             "metric": self.metric.value,
         }  # fmt: skip
 
@@ -99,7 +110,7 @@ class Controls:
 
     def _site_changed(self, _change: object) -> None:
         silent, self._silent = self._silent, True
-        self.by.options = _granularities(self.site.value)
+        self.by.options = _granularities(str(self.site.value))
         self._silent = silent
         self._changed(None)
 

@@ -14,7 +14,7 @@ from ..engine.inspect import Cell, Inspection, inspect_cells, top_tokens
 from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
 from ..engine.sweep import score, start
-from ..grid import Grid, Tokens, make_grid
+from ..grid import Tokens, make_grid
 from ..metrics import gap_too_small, get_metrics
 from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions, label_columns
@@ -43,7 +43,9 @@ class Opened:
 
     def token(self, position: int) -> str:
         """Return the token at a position as it is shown."""
-        clean, corrupted = (shown_token(texts[position]) for texts in (self.plan.pair.clean_text, self.plan.pair.corrupted_text))
+        clean, corrupted = (
+            shown_token(texts[position]) for texts in (self.plan.pair.clean_text, self.plan.pair.corrupted_text)
+        )
         return clean if clean == corrupted else f"{clean}/{corrupted}"
 
 
@@ -52,7 +54,7 @@ Placed = tuple[str, Cell]
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches behind an opened cell: the one called "patched", its parts each alone, and the cell's own if another."""
+    """The patches behind an open cell: the one called "patched", parts each alone, and the cell's own if another."""
 
     patched: Placed
     parts: list[Placed]
@@ -71,9 +73,10 @@ class Drilldown:
         self._handle, self._submit = handle, submit
         self._opened: Opened | None = None
         self._run: Run | None = None
-        self.hint = Line("pw-x-dim", "pw-x-hint", text="Select a cell to see the heads behind it, and what the model would say.")
+        self.hint = Line(
+            "pw-x-dim", "pw-x-hint", text="Select a cell to see the heads behind it, and what the model would say."
+        )
         self.path = Line("pw-x-path")
-        self.error = Line("pw-x-error")
         self.back = w.Button(description="Back to the cell", tooltip="close the head")
         self.back.add_class("pw-x-back")
         self.back.on_click(lambda _: self._close_head())
@@ -82,17 +85,12 @@ class Drilldown:
         self.attention = AttentionView(group=group)
         self.predictions = Predictions(group=group, title="Next token")
         self.heads.view.on_select(self._head_selected)
-        self._heads_card, self._parts_card, self._attention_card, self._predictions_card = (
-            _card(*children)
-            for children in (
-                (self.heads.view,), (self.parts,), (self.attention,), (self.predictions,),
-            )  # fmt: skip
-        )
+        self._heads_card, self._parts_card = _card(self.heads.view), _card(self.parts)
+        self._attention_card, self._predictions_card = _card(self.attention), _card(self.predictions)
         head = w.Box([self.path, self.back])
         head.add_class("pw-x-crumb")
-        self.box = w.VBox([
-            self.hint, head, self.error, self._heads_card, self._parts_card, self._attention_card, self._predictions_card,
-        ])  # fmt: skip
+        cards = [self._heads_card, self._parts_card, self._attention_card, self._predictions_card]
+        self.box = w.VBox([self.hint, head, *cards])
         self.box.add_class("pw-x-side")
         self._arrange()
 
@@ -132,7 +130,6 @@ class Drilldown:
 
     def _open(self, opened: Opened | None, *, heads: bool = True) -> None:
         self._opened = opened
-        self.error.say("")
         if heads and self._run is not None:
             self._run.cancel()
             self._run = None
@@ -141,7 +138,7 @@ class Drilldown:
             return
         self.path.say(*_path(opened))
         if heads and opened.position is not None:
-            self._sweep_heads(opened)
+            self._sweep_heads(opened, opened.position)
         self._arrange()
         self._submit(lambda: self._look(opened))
 
@@ -160,9 +157,9 @@ class Drilldown:
         for part, visible in shown.items():
             part.layout.display = None if visible else "none"
 
-    def _sweep_heads(self, opened: Opened) -> None:
+    def _sweep_heads(self, opened: Opened, position: int) -> None:
         """Measure z of every head at the cell's token, and show the cells as they arrive."""
-        plan, position = opened.plan, opened.position
+        plan = opened.plan
         by = ("layer", "pos", "head")
         site = get_site("z")
         heads = make_plan(
@@ -209,18 +206,27 @@ class Drilldown:
         effect, small = patched - base, gap_too_small(base, source)
         layer = patches.parts[0][1]["layer"]
         where = "" if opened.position is None else f" at {opened.token(opened.position)}"
-        what = "Head %d.%d" % opened.head if opened.head else f"Layer {layer}"
+        what = f"Head {_name(opened.head)}" if opened.head else f"Layer {layer}"
         said = {**meaning(_settings(opened.plan)), "title": f"{what}{where}, each patched alone"}
         self.parts.show(
-            [str(layer)], label_columns("", [site for site, _ in patches.parts]), effect=[effect], patched=[patched],
-            normalized=[effect * np.nan if small else effect / (source - base)], quantity="effect" if small else "normalized",
-            limit=float(np.abs(effect).max() or 1.0) if small else 1.0, status=[np.zeros(len(effect), dtype=np.uint8)],
-            row_title="layer", row_keys=[{"layer": layer}], col_keys=[{} for _ in effect], state="done",
+            [str(layer)],
+            label_columns("", [site for site, _ in patches.parts]),
+            normalized=[effect * np.nan if small else effect / (source - base)],
+            effect=[effect],
+            patched=[patched],
+            status=[np.zeros(len(effect), dtype=np.uint8)],
+            quantity="effect" if small else "normalized",
+            limit=float(np.abs(effect).max() or 1.0) if small else 1.0,
+            row_title="layer",
+            row_keys=[{"layer": layer}],
+            col_keys=[{} for _ in effect],
+            state="done",
             words=said,
-        )  # fmt: skip
+        )
 
     def _show_attention(self, opened: Opened, patches: Patches, seen: Inspection) -> None:
-        assert opened.head is not None and seen.attention is not None
+        assert opened.head is not None
+        assert seen.attention is not None
         rows = [0, 1, 2]
         runs = [
             {"name": "clean", "label": "clean"},
@@ -232,11 +238,16 @@ class Drilldown:
             runs.append({"name": "patched", "label": f"patched: {_label(opened, patches.own)}"})
         extra = {} if opened.position is None else {"dest": opened.position}
         columns = _tokens(opened.plan).columns(range(opened.plan.pair.length))
-        self.attention.show(columns, runs, seen.attention[rows], title="Attention of head %d.%d" % opened.head, **extra)
+        title = f"Attention of head {_name(opened.head)}"
+        self.attention.show(columns, runs, seen.attention[rows], title=title, **extra)
 
 
-def _card(*children: w.Widget) -> w.VBox:
-    card = w.VBox(children)
+def _name(head: tuple[int, int]) -> str:
+    return f"{head[0]}.{head[1]}"
+
+
+def _card(child: w.Widget) -> w.VBox:
+    card = w.VBox([child])
     card.add_class("pw-x-card")
     return card
 
@@ -250,7 +261,7 @@ def _settings(plan: Plan) -> dict[str, object]:
 
 
 def _patches(handle: ModelHandle, opened: Opened) -> Patches:
-    """Return what to run for an opened cell: "patched" is the cell's own patch, and once a head is opened, that head's."""
+    """Return what to run: "patched" is the opened cell's own patch, and once a head is opened, that head's."""
     own = (opened.plan.site.name, opened.cell)
     if opened.head is None:
         at = {"layer": opened.cell["layer"], "pos": opened.position}
@@ -275,7 +286,7 @@ def _path(opened: Opened) -> list[str | tuple[str, str]]:
     site = opened.plan.site.name
     parts: list[str | tuple[str, str]] = [site, " \u203a ", (_where(opened, opened.cell), "pw-x-here")]
     if opened.head and "head" not in opened.cell:
-        parts += [" \u203a ", ("head %d.%d" % opened.head, "pw-x-here")]
+        parts += [" \u203a ", (f"head {_name(opened.head)}", "pw-x-here")]
     return parts
 
 

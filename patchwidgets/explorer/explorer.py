@@ -56,12 +56,12 @@ def explore(model: Any = None, pair: PromptPair | None = None) -> Explorer:
 class Explorer(w.VBox):
     """Activation patching live in a notebook.
 
-    Traits to use in the next cell: `result` (the PatchResult on screen, or None), `selection` (a DataFrame with the row of
-    the selected cell, or None), `settings` (plain data: prompts, answer, foil, site, by, direction, metric; assigning
-    it changes the Explorer).
+    Traits to use in the next cell: `result` (the PatchResult on screen, or None), `selection` (a DataFrame with the
+    row of the selected cell, or None), `settings` (plain data: prompts, answer, foil, site, by, direction, metric;
+    assigning it changes the Explorer).
     """
 
-    result = t.Instance(PatchResult, allow_none=True)
+    result: Any = t.Instance(PatchResult, allow_none=True)
     selection = t.Any(None, allow_none=True)
     settings = t.Dict()
 

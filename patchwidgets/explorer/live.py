@@ -12,6 +12,7 @@ from ..result import PatchResult
 from ..views import Heatmap
 from ..views.of_result import cells_of, traits_of, values_of
 
+
 class LiveMap:
     """A Heatmap view bound to the latest run it was told to follow; cells of earlier runs are dropped."""
 
@@ -64,5 +65,7 @@ class LiveMap:
             traits["words"] = {**traits["words"], "title": self._title}
         if not self._fresh:
             traits["selected"] = list(self.view.selected)
-        self.view.show(grid.rows, grid.columns, **values_of(result, grid), **{**traits, "line": self._line, "state": state})
+        self.view.show(
+            grid.rows, grid.columns, **values_of(result, grid), **{**traits, "line": self._line, "state": state}
+        )
         self._fresh = False

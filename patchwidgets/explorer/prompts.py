@@ -92,7 +92,9 @@ class PromptEntry:
         self._on_change = on_change
         self._silent = False
         self._given: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self.preset = w.Dropdown(options=[_CUSTOM, *(preset.name for preset in PRESETS)], value=_CUSTOM, description="Preset")
+        self.preset = w.Dropdown(
+            options=[_CUSTOM, *(preset.name for preset in PRESETS)], value=_CUSTOM, description="Preset"
+        )
         self.note = Line("pw-x-dim")
         self.clean, self.corrupted = (w.Text(layout=w.Layout(width="auto")) for _ in range(2))
         self.errors = {"clean": Line("pw-x-error"), "corrupted": Line("pw-x-error")}

@@ -19,7 +19,9 @@ class Line(w.HTML):
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Show the parts one after another; a part is a text, or a text with the style class it is shown in."""
         pieces = [part if isinstance(part, tuple) else (part, "") for part in parts]
-        shown = "".join(f'<span class="{style}">{escape(text)}</span>' if style else escape(text) for text, style in pieces)
+        shown = "".join(
+            f'<span class="{style}">{escape(text)}</span>' if style else escape(text) for text, style in pieces
+        )
         if shown != self.value:
             self.value = shown
         self.layout.display = None if shown else "none"

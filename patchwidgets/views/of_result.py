@@ -28,7 +28,7 @@ def heatmap_of(result: PatchResult, **traits: Any) -> Heatmap:
 
 
 def values_of(result: PatchResult, grid: Grid) -> dict[str, np.ndarray]:
-    """Return normalized, effect, patched and status codes of a result's first metric, each [row, column] of the grid."""
+    """Return normalized, effect, patched and status codes of a result's first metric, each [row, column]."""
     return {name: flat[grid.raster].reshape(grid.shape) for name, flat in cells_of(result).items()}
 
 
@@ -52,4 +52,10 @@ def traits_of(result: PatchResult, grid: Grid) -> dict[str, Any]:
         found = np.abs(effect[np.isfinite(effect)])
         said |= {"unit": f"effect ({words.unit(result.metrics[0])})", **_RAW_WORDS}
         traits |= {"quantity": "effect", "limit": float(found.max(initial=0.0)) or 1.0}
-    return {"row_title": grid.row_title, "row_keys": grid.row_keys, "col_keys": grid.col_keys, "state": "done", **traits}
+    return {
+        "row_title": grid.row_title,
+        "row_keys": grid.row_keys,
+        "col_keys": grid.col_keys,
+        "state": "done",
+        **traits,
+    }

@@ -39,9 +39,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def lab(
-    lab_server: LabServer, browser: Browser, artifacts: Path, request: pytest.FixtureRequest
-) -> Iterator[Lab]:
+def lab(lab_server: LabServer, browser: Browser, artifacts: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Open notebooks with `lab.open_notebook([cell, ...])`; errors in a page fail the test when it is over."""
     opened = Lab(lab_server, browser, artifacts)
     yield opened

@@ -37,6 +37,8 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# JupyterLab without its question about news, as `make explore` has it.
+QUIET = Path(__file__).resolve().parents[2] / ".ci" / "jupyter"
 LAB_THEMES: dict[Theme, str] = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 
@@ -61,6 +63,7 @@ class LabServer:
         self._runtime = folder / "runtime"
         self._environment = os.environ | {
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_CONFIG_PATH": str(QUIET),
             "JUPYTER_DATA_DIR": str(self.data),
             "JUPYTER_RUNTIME_DIR": str(self._runtime),
             "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
@@ -68,6 +71,10 @@ class LabServer:
             "IPYTHONDIR": str(folder / "ipython"),
         }
         self.workspace.mkdir(parents=True)
+        # Or else a notice asks, on every picture, whether news may be fetched.
+        notices = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+        notices.parent.mkdir(parents=True)
+        notices.write_text('{"fetchNews": "false"}', encoding="utf-8")
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -78,8 +85,6 @@ class LabServer:
             f"--ServerApp.root_dir={self.workspace}",
             f"--IdentityProvider.token={self.TOKEN}",
             "--LabApp.expose_app_in_browser=True",
-            "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         ]
         if os.geteuid() == 0:
             options.append("--allow-root")

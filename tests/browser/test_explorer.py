@@ -28,7 +28,7 @@ WATCH = """() => {
     const line = document.querySelector(".pw-x-progress-text");
     const canvas = document.querySelector(".pw-x-main .pw-heatmap canvas");
     window.seen = [];
-    new MutationObserver(() => window.seen.push([line.textContent.trim(), canvas.toDataURL().length, canvas.toDataURL()]))
+    new MutationObserver(() => window.seen.push([line.textContent.trim(), canvas.toDataURL()]))
         .observe(line, {childList: true, subtree: true, characterData: true});
 }"""
 
@@ -59,7 +59,8 @@ def click_cell(notebook: Notebook, view: str, row: int, col: int) -> None:
     plot = part(notebook, f"{view} .pw-plot").first
     plot.scroll_into_view_if_needed()
     rows, cols = (
-        int(part(notebook, f"{view} [role=grid]").first.get_attribute(f"aria-{axis}count") or 0) for axis in ("row", "col")
+        int(part(notebook, f"{view} [role=grid]").first.get_attribute(f"aria-{axis}count") or 0)
+        for axis in ("row", "col")
     )
     box = plot.bounding_box()
     assert box is not None
@@ -108,13 +109,15 @@ def test_the_main_job(lab: Lab) -> None:
     press(notebook, "Run")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
     seen = notebook.page.evaluate("seen")
-    running = [picture for text, _, picture in seen if "left" in text]
-    assert len(running) >= 2, [text for text, _, _ in seen]
+    running = [picture for text, picture in seen if "left" in text]
+    assert len(running) >= 2, [text for text, _ in seen]
     assert len(set(running)) >= 2, "the heatmap did not change while the run went on"
     notebook.kernel_eval(f"exec({FAST!r}, globals())")
 
     check_drawn_values(notebook)
-    assert notebook.kernel_eval("float(explorer.result.normalized.sel(layer=0, pos=2).item())") == pytest.approx(1.0, abs=1e-4)
+    assert notebook.kernel_eval("float(explorer.result.normalized.sel(layer=0, pos=2).item())") == pytest.approx(
+        1.0, abs=1e-4
+    )
 
     click_cell(notebook, ".pw-x-main", 2, 14)
     expect(part(notebook, ".pw-x-path")).to_contain_text("layer 2, to")
@@ -197,9 +200,9 @@ def test_the_main_job_on_smollm2(lab: Lab, smollm2_folder: Path) -> None:
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cancelled after", timeout=30_000)
     press(notebook, "Run")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=240_000)
-    assert len({picture for text, _, picture in notebook.page.evaluate("seen") if "left" in text}) >= 3
+    assert len({picture for text, picture in notebook.page.evaluate("seen") if "left" in text}) >= 3
     check_drawn_values(notebook)
-    end = notebook.kernel_eval("explorer.result.sizes if False else len(explorer.result.data.pos) - 1")
+    end = notebook.kernel_eval("len(explorer.result.data.pos) - 1")
     click_cell(notebook, ".pw-x-main", 21, end)
     expect(part(notebook, ".pw-x-path")).to_contain_text("layer 21")
     expect(part(notebook, ".pw-x-card:has-text('Next token')")).to_contain_text("this cell", timeout=30_000)

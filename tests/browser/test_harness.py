@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.harness import Lab, Traffic
+from tests.browser.harness import Lab, Theme, Traffic
 
 pytestmark = pytest.mark.browser
 
@@ -40,7 +40,7 @@ def test_the_kernel_answers_while_a_thread_runs(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_themes_and_pictures(lab: Lab, theme: str) -> None:
+def test_themes_and_pictures(lab: Lab, theme: Theme) -> None:
     notebook = lab.open_notebook([BUTTON], theme=theme, width=900, height=500)
     notebook.run_cell(0)
     picture = notebook.screenshot(f"harness_{theme}")

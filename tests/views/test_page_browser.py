@@ -226,7 +226,15 @@ def test_a_large_map_scrolls_under_its_labels_and_keeps_its_colours(browser: Bro
     status[:, :20] = 1
     status[0, 199] = 3
     columns = token_columns([f" t{i}" for i in range(cols)])
-    view = Heatmap([str(i) for i in range(rows)], columns, normalized=large, effect=large, patched=large, status=status)
+    view = Heatmap(
+        [str(i) for i in range(rows)],
+        columns,
+        normalized=large,
+        effect=large,
+        patched=large,
+        status=status,
+        state="done",
+    )
     file = tmp_path / "large.html"
     file.write_text(render_page("Large", [view]), encoding="utf-8")
     opened = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")

@@ -13,7 +13,7 @@ import { table } from "../table";
 import { decimal, quoted } from "../text";
 import { AttentionMap } from "./attention-map";
 
-const ROW_H = 20;
+const ROW_H = 22;
 const MAP_GAP = 12;
 const LABEL_MAX = 72; // longer labels wrap into two lines
 const WORTH_PRINTING = 0.05;

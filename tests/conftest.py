@@ -1,0 +1,43 @@
+"""What every test shares: no network for model hubs, no screen, and SmolLM2 for the tests that ask for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+matplotlib.use("Agg")
+
+from tests import smollm2
+
+
+def _have(get: Callable[[], Path]) -> Path:
+    try:
+        return get()
+    except smollm2.MissingModelError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder() -> Path:
+    """A local folder with SmolLM2-135M-Instruct in float32 safetensors and its tokenizer."""
+    return _have(smollm2.folder)
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The same model as the `.gguf` file it came in."""
+    return _have(smollm2.gguf)
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    """The folder screenshots are kept in: `$PATCHWIDGETS_ARTIFACTS`, by default tests/artifacts."""
+    named = os.environ.get("PATCHWIDGETS_ARTIFACTS")
+    folder = Path(named) if named else Path(__file__).parent / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

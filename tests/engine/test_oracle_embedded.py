@@ -1,0 +1,42 @@
+"""The embedded model's full tables agree with `transformer_lens.patching` within the contract's precision for float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from transformer_lens.model_bridge import TransformerBridge
+
+from patchwidgets.engine.sweep import patch
+from patchwidgets.metrics import METRICS, tolerance
+from patchwidgets.presets import PRESETS
+from tests.engine import oracle
+
+PAIR = PRESETS[0].pair
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize(("site", "by"), oracle.ALL_SWEEPS)
+def test_every_table(embedded: TransformerBridge, site: str, by: tuple[str, ...], direction: str) -> None:
+    result = patch(embedded, PAIR, site, by=by, direction=direction, metric=tuple(METRICS)).wait()
+    clean, corrupted = (embedded.to_tokens(text) for text in (PAIR.clean, PAIR.corrupted))
+    base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    answer, foil = result.provenance["answer"]["token"], result.provenance["foil"]["token"]
+    metrics = oracle.scores(answer, foil)
+    expected = oracle.table(embedded, site, by, base, source, metrics)
+    plain = oracle.runs(embedded, base, source, metrics)
+    for name in METRICS:
+        gap = plain[name][1] - plain[name][0]
+        found = result.data["patched"].sel(metric=name).values
+        np.testing.assert_allclose(found, expected[name], rtol=0, atol=tolerance("float32", gap), err_msg=name)
+        shown = result.normalized.sel(metric=name).values
+        by_hand = (expected[name] - plain[name][0]) / gap
+        np.testing.assert_allclose(shown, by_hand, rtol=0, atol=3 * tolerance("float32", gap) / abs(gap))
+
+
+def test_the_default_demo_is_a_staircase(embedded: TransformerBridge) -> None:
+    """The name's own position carries everything at the bottom, the last one nearly everything at the top."""
+    normalized = patch(embedded, PAIR, "resid_pre").wait().normalized.isel(metric=0)
+    name = normalized["pos"].values[[a != b for a, b in zip(normalized["token"].values, normalized["token_corrupted"].values, strict=True)]][0]  # fmt: skip # noqa: E501
+    assert float(normalized.sel(layer=0, pos=name)) == pytest.approx(1.0, abs=1e-3)
+    assert float(normalized.sel(layer=3, pos=name)) < 0.9
+    assert float(normalized.isel(pos=-1).max()) > 0.1

@@ -1,0 +1,203 @@
+"""Figures show the result's own numbers, in a scale centred on zero, without a screen."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
+from transformer_lens.model_bridge import TransformerBridge
+
+from patchwidgets import words
+from patchwidgets.engine.sweep import patch
+from patchwidgets.errors import PatchError
+from patchwidgets.grid import grid_of
+from patchwidgets.plots import heatmap, scale
+from patchwidgets.result import PatchResult
+from tests import models
+
+# Seaborn's own call; matplotlib 3.11 will do without it one day.
+pytestmark = pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def gpt2() -> TransformerBridge:
+    return models.bridge("gpt2")
+
+
+@pytest.fixture(scope="module")
+def result(gpt2: TransformerBridge) -> PatchResult:
+    return patch(gpt2, models.PAIR, "resid_pre", metric=["logit_diff", "prob"]).wait()
+
+
+@pytest.fixture(autouse=True)
+def _no_figures_left() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def drawn(ax: plt.Axes) -> np.ndarray:
+    return np.ma.filled(ax.collections[0].get_array(), np.nan)
+
+
+def test_the_values_drawn_are_the_results(result: PatchResult) -> None:
+    ax = result.plot()
+    assert isinstance(ax, plt.Axes)
+    np.testing.assert_array_equal(drawn(ax), result.normalized.sel(metric="logit_diff").values)
+    texts = [text.get_text() for text in ax.texts]
+    assert texts == [f"{value:.2f}" for value in result.normalized.values[0].ravel()]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1", "2"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == [
+        "[BOS]", "w1", "w2", "w3 / w9", "w4", "w5 / w8", "w6",
+    ]  # fmt: skip
+
+
+def test_the_scale_is_centred_on_zero_and_symmetric(result: PatchResult) -> None:
+    mesh = result.plot().collections[0]
+    assert mesh.get_clim() == (-1.0, 1.0)
+    colours = mesh.cmap(mesh.norm([-1.0, 0.0, 1.0]))
+    assert min(colours[1][:3]) > 0.9
+    assert colours[2][2] > colours[2][0]
+    assert colours[0][0] > colours[0][2]
+
+
+def test_positive_is_blue_in_the_own_scale_and_any_other_may_be_named(result: PatchResult) -> None:
+    top = scale()(1.0)
+    assert top[2] > top[0]
+    mesh = result.plot(cmap="RdBu_r").collections[0]
+    named = mpl.colormaps["RdBu_r"]
+    np.testing.assert_allclose(mesh.cmap(mesh.norm(1.0)), named(1.0), atol=0.02)
+    np.testing.assert_allclose(mesh.cmap(mesh.norm(-1.0)), named(0.0), atol=0.02)
+    mesh = result.plot(cmap=named).collections[0]
+    np.testing.assert_allclose(mesh.cmap(mesh.norm(1.0)), named(1.0), atol=0.02)
+
+
+def test_title_labels_and_bar_say_what_it_is(result: PatchResult) -> None:
+    ax = result.plot()
+    title = ax.get_title(loc="left")
+    assert words.meaning(result.provenance)["title"] in title
+    assert f"logit_diff {float(result.data['clean'][0]):+.2f} clean" in title
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("token", "layer")
+    assert ax.collections[0].colorbar.ax.get_ylabel() == "logit_diff: recovered"
+    assert "important" not in title
+
+
+def test_numbers_can_be_turned_off_and_formatted(result: PatchResult) -> None:
+    assert not list(result.plot(annot=False).texts)
+    values = result.normalized.values[0].ravel()
+    assert [text.get_text() for text in result.plot(fmt=".1f").texts] == [f"{value:.1f}" for value in values]
+
+
+def test_it_draws_into_the_axes_it_is_given(result: PatchResult) -> None:
+    _, (left, right) = plt.subplots(1, 2)
+    assert result.plot(ax=right) is right
+    assert not left.collections
+    assert right.collections
+
+
+def test_another_metric_by_name(result: PatchResult) -> None:
+    ax = result.plot(metric="prob")
+    np.testing.assert_array_equal(drawn(ax), result.normalized.sel(metric="prob").values)
+    with pytest.raises(PatchError, match=r"has no metric 'logit'; it has logit_diff, prob"):
+        result.plot(metric="logit")
+
+
+@pytest.mark.parametrize(
+    ("site", "by", "shape"),
+    [("z", None, (3, 4)), ("z", ("layer", "pos", "head"), (12, 7)), ("mlp_out", ("layer",), (3, 1))],
+)
+def test_every_granularity_is_drawn_as_its_grid(
+    gpt2: TransformerBridge, site: str, by: tuple[str, ...] | None, shape: tuple[int, int]
+) -> None:
+    result = patch(gpt2, models.PAIR, site, by=by, direction="noise").wait()
+    ax = result.plot()
+    grid = grid_of(result)
+    assert drawn(ax).shape == shape
+    np.testing.assert_array_equal(drawn(ax).ravel(), result.normalized.values[0].ravel()[grid.raster])
+    assert ax.collections[0].colorbar.ax.get_ylabel() == "logit_diff: destroyed"
+
+
+def hatches(ax: plt.Axes) -> list[tuple[int, int, str]]:
+    boxes = [box for box in ax.patches if isinstance(box, Rectangle) and box.get_hatch()]
+    return [(int(box.get_y()), int(box.get_x()), box.get_hatch()) for box in boxes]
+
+
+def test_implied_cells_are_hatched_pending_ones_blank_unavailable_ones_hatched_strongly(result: PatchResult) -> None:
+    implied = [(row, col) for row in range(3) for col in range(3)]
+    found = hatches(result.plot())
+    assert [where[:2] for where in found] == implied
+    light = {where[2] for where in found}
+    partial = PatchResult(result.data.copy(deep=True), result.provenance)
+    partial.data["patched"][:, 1, 4] = partial.data["patched"][:, 2, 5] = np.nan
+    partial.data["status"] = partial.data["status"].astype(object)
+    partial.data["status"][1, 4], partial.data["status"][2, 5] = "pending", "unavailable"
+    ax = partial.plot()
+    assert np.isnan(drawn(ax)[1, 4])
+    assert np.isnan(drawn(ax)[2, 5])
+    assert len(ax.texts) == 21 - 2
+    others = [where for where in hatches(ax) if where[2] not in light]
+    assert [where[:2] for where in others] == [(2, 5)]
+
+
+def test_a_small_gap_is_drawn_raw_in_the_metrics_unit(result: PatchResult) -> None:
+    flat = PatchResult(result.data.copy(deep=True), result.provenance)
+    flat.data["clean"][0] = flat.data["corrupted"][0]
+    ax = flat.plot()
+    effect = flat.effect.sel(metric="logit_diff").values
+    np.testing.assert_array_equal(drawn(ax), effect)
+    assert ax.collections[0].get_clim() == (-np.abs(effect).max(), np.abs(effect).max())
+    assert ax.collections[0].colorbar.ax.get_ylabel() == "logit_diff: effect (logits)"
+
+
+@pytest.mark.parametrize("text", ["$x$", "$", "a$b$c", r"\frac", "_{", "%", " ", "\n", "\t", "\x07", "<b>", "^"])
+def test_any_token_can_be_a_label(result: PatchResult, text: str) -> None:
+    """Nothing in a token is read as mathematics, and every character has a sign to show."""
+    hostile = PatchResult(result.data, copy.deepcopy(result.provenance))
+    hostile.provenance["texts"]["clean"][3] = text
+    hostile.provenance["model"] = "a $model$ with_{braces"
+    ax = hostile.plot()
+    ax.figure.canvas.draw()
+    assert ax.get_xticklabels()[3].get_text().endswith(" / w9")
+
+
+def test_leading_spaces_are_seen_in_both_tokens(result: PatchResult) -> None:
+    spaced = PatchResult(result.data, copy.deepcopy(result.provenance))
+    spaced.provenance["texts"]["clean"][3], spaced.provenance["texts"]["corrupted"][3] = " Mary", " Anna"
+    assert spaced.plot().get_xticklabels()[3].get_text() == "·Mary / ·Anna"
+
+
+def test_no_screen_is_needed() -> None:
+    script = (
+        "import matplotlib, sys\n"
+        "import patchwidgets.plots\n"
+        "import matplotlib.pyplot as plt\n"
+        "plt.subplots()\n"
+        "print(matplotlib.get_backend(), 'torch' in sys.modules)\n"
+    )
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
+    assert ran.stdout.split() == ["agg", "False"]
+
+
+def test_what_is_no_result_is_refused() -> None:
+    with pytest.raises(PatchError, match="expected a PatchResult, got 3"):
+        heatmap(3)  # type: ignore[arg-type]
+
+
+def test_the_own_scale_is_the_explorers() -> None:
+    import json
+    from pathlib import Path
+
+    import patchwidgets
+
+    palette = json.loads((Path(patchwidgets.__file__).parent / "palette.json").read_text(encoding="utf-8"))
+    stops = palette["diverging"]["light"]
+    np.testing.assert_allclose(scale()(0.0)[:3], to_rgb(stops[0]), atol=1e-6)
+    np.testing.assert_allclose(scale()(1.0)[:3], to_rgb(stops[-1]), atol=1e-6)
