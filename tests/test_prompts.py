@@ -25,7 +25,7 @@ PIECES = ["<bos>", "<unk>", "the", " cat", " dog", " sat", "Mary", " Mary", "ann
 
 
 class Pieces:
-    """Cuts off the longest piece that fits; spaces belong to pieces, as in the byte-pair vocabularies of real models."""
+    """Cuts off the longest piece that fits; spaces belong to pieces, as in byte-pair vocabularies."""
 
     vocab_size = len(PIECES)
     context = 8

@@ -40,7 +40,18 @@ def single(gpt2: TransformerBridge) -> PatchResult:
 
 def test_a_row_per_cell_and_metric_row_major(result: PatchResult) -> None:
     frame = result.to_dataframe()
-    expected = ["layer", "pos", "head", "token", "token_corrupted", "metric", "patched", "effect", "normalized", "status"]
+    expected = [
+        "layer",
+        "pos",
+        "head",
+        "token",
+        "token_corrupted",
+        "metric",
+        "patched",
+        "effect",
+        "normalized",
+        "status",
+    ]
     assert list(frame.columns) == expected
     assert len(frame) == 2 * 7 * 4 * 2
     keys = list(frame[["layer", "pos", "head", "metric"]].itertuples(index=False, name=None))
@@ -134,7 +145,9 @@ def test_any_token_text_survives_a_file(single: PatchResult, tmp_path: Path, tex
     pairs = list(zip(provenance["texts"]["clean"], provenance["texts"]["corrupted"], strict=True))
     sizes = {"layer": 3, "pos": 7}
     codes = np.zeros((3, 7), dtype=int)
-    data = make_data(("layer", "pos"), sizes, ("logit_diff",), single.data["patched"].values, codes, [1.0], [0.0], pairs)
+    data = make_data(
+        ("layer", "pos"), sizes, ("logit_diff",), single.data["patched"].values, codes, [1.0], [0.0], pairs
+    )
     original = PatchResult(data, provenance)
     loaded = PatchResult.load(original.save(tmp_path / "hostile.nc"))
     assert same(loaded, original)
@@ -187,7 +200,7 @@ def test_files_that_are_no_result_are_refused_by_name(single: PatchResult, tmp_p
     for name in ("truncated", "empty", "text", "foreign", "newer", "bare", "garbled", "hollow"):
         with pytest.raises(FileError, match=f"'{name}.nc' is"):
             PatchResult.load(tmp_path / f"{name}.nc")
-    with pytest.raises(FileError, match="there is no file '.*missing.nc'"):
+    with pytest.raises(FileError, match=r"there is no file '.*missing\.nc'"):
         PatchResult.load(tmp_path / "missing.nc")
     with pytest.raises(FileError, match="there is no file"):
         PatchResult.load(tmp_path)
@@ -217,7 +230,16 @@ def test_looking_at_a_saved_result_needs_no_torch_and_no_widgets(single: PatchRe
 
 def test_ids_stand_for_tokens_when_there_is_no_tokenizer() -> None:
     model = TransformerBridge.boot_native(
-        {"n_layers": 2, "n_heads": 2, "d_model": 16, "d_head": 8, "n_ctx": 8, "d_vocab": 30, "act_fn": "gelu", "seed": 0}
+        {
+            "n_layers": 2,
+            "n_heads": 2,
+            "d_model": 16,
+            "d_head": 8,
+            "n_ctx": 8,
+            "d_vocab": 30,
+            "act_fn": "gelu",
+            "seed": 0,
+        }
     ).eval()
     result = patch(model, PromptPair([3, 4, 5], [3, 6, 5], answer=7, foil=8), "resid_pre").wait()
     frame = result.to_dataframe()

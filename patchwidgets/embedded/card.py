@@ -29,14 +29,13 @@ ROLES = {
     "previous_token": "to the previous token (random words)",
     "duplicate_token": "to the earlier copy of the same token (random words)",
     "induction": "to the token after that copy (random words)",
-    "NEXT to IO": "NEXT to IO",
-    "NEXT to S1": "NEXT to S1",
+    "SECOND to FIRST": "SECOND to FIRST",
     "S2 to S1": "S2 to S1",
     "S2 to IO": "S2 to IO",
-    "END to NEXT": "END to NEXT",
     "END to S2": "END to S2",
     "END to S1": "END to S1",
     "END to IO": "END to IO",
+    "END to SECOND": "END to SECOND",
 }
 ABOUT = """# The embedded model
 
@@ -61,7 +60,8 @@ places are typed in by hand; the leaders are of various years.
 
 ## Held out
 
-Accuracy of the first-ranked token on the {split} split, {documents:,} generated documents per task. {never}
+Accuracy of the first-ranked token on the {split} split, {documents:,} generated documents per task.
+{never}
 
 {rows}
 
@@ -71,21 +71,24 @@ new openings are sentences no training text begins with. Splits are by hash (`co
 """
 DEMO = """## The default demo
 
-Clean: "{clean}" (answer " Mary"). Corrupted: "Anna" in place of "Mary" (foil " Anna"). Logit difference
-{clean_value:+.2f} clean, {corrupted_value:+.2f} corrupted. Normalized effect of denoising one residual row
-(`resid_pre`), by layer and token:
+Clean: "{clean}" (answer " Mary").
+Corrupted: "Anna" in place of "Mary" (foil " Anna"). Logit difference {clean_value:+.2f} clean, {corrupted_value:+.2f}
+corrupted. Normalized effect of denoising one residual row (`resid_pre`), by layer and token:
 
 {residual}
 
 Normalized effect of one head's `z` at all positions, denoising / noising:
 
 {heads}
+
+The strongest by denoising: {strongest}.
 """
 ROLES_INTRO = """## The heads' roles as measured
 
 Mean attention; the strongest heads as layer.head (score). In one-pair IOI prompts of the development split, IO is the
-name that is the answer, S1 and S2 the first and last mention of the other name, NEXT the token after the two names, END
-the last token. The last row is the share of names that a head, reading the name alone, raises above all other names.
+name that is the answer, S1 and S2 the first and last mention of the other name, FIRST and SECOND whichever of IO and S1
+comes first and second, END the last token. The last row is the share of names that a head, reading the name alone,
+raises above all other names.
 
 """
 LIMITS = """## What it cannot do
@@ -94,7 +97,8 @@ LIMITS = """## What it cannot do
 - It knows the tasks above in sentences like those of the corpus. Free text, other facts, arithmetic, negation and
   dialogue are beyond it; outside the tasks its predictions mean nothing.
 - Its facts are memorised as the corpus states them, without dates.
-- "Later year" means later within the century of the prompt; years soon after are preferred.
+- "Later year" means later within the century of the prompt; years soon after are preferred. Its mistakes are years that
+  begin and end together, mostly 68, 78, 79 and 83 (seen on the development split).
 - Prompts longer than 64 tokens, `[BOS]` included, do not fit.
 - Its heads are this training's. They illustrate the method; they are no evidence about large language models.
 """
@@ -119,6 +123,7 @@ def _demo(card: dict[str, Any], clean: str) -> str:
         clean_value=demo["clean"],
         corrupted_value=demo["corrupted"],
         residual=_table(tokens, residual),
+        strongest=", ".join(top_heads(denoise, 0.1, 5)),
         heads=_table(["layer", *(f"head {h}" for h in range(len(denoise[0])))], heads),
     )
 

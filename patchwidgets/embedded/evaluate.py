@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure the embedded model on held-out documents.")
     parser.add_argument("--model", type=Path, default=folder(), help="folder of the model")
     parser.add_argument("--split", choices=("dev", "test"), default="test")
-    parser.add_argument("--count", type=int, default=1000, help="documents per task")
+    parser.add_argument("--count", type=int, default=3000, help="documents per task")
     parser.add_argument("--write", action="store_true", help="measure the heads and write card.json and CARD.md")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

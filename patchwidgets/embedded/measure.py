@@ -137,18 +137,18 @@ def repeat_scores(model: GPT2LMHeadModel, length: int = 12, count: int = 100) ->
 def name_spots(tokens: Sequence[str], answer: str) -> dict[str, int]:
     """Where the roles of a one-pair IOI prompt stand, the BOS counted.
 
-    IO is the name that is the answer, S1 and S2 the first and last mention of the other name, NEXT the token after the
-    two names, END the last token.
+    IO is the name that is the answer, S1 and S2 the first and last mention of the other name, FIRST and SECOND are IO
+    and S1 in the order they come, END is the last token.
     """
     subject = next(token for token in reversed(tokens) if token in NAMES)
     io, first = tokens.index(answer) + 1, tokens.index(subject) + 1
     last = len(tokens) - tokens[::-1].index(subject)
-    return {"IO": io, "S1": first, "S2": last, "NEXT": max(io, first) + 1, "END": len(tokens)}
+    return {"IO": io, "S1": first, "S2": last, "FIRST": min(io, first), "SECOND": max(io, first), "END": len(tokens)}
 
 
 def name_scores(model: GPT2LMHeadModel, count: int = 300) -> dict[str, list[list[float]]]:
     """Mean attention ``[layer][head]`` between the roles of `name_spots`, on IOI prompts of the development split."""
-    looks = ("END to IO", "END to S1", "END to S2", "END to NEXT", "S2 to S1", "S2 to IO", "NEXT to IO", "NEXT to S1")
+    looks = ("SECOND to FIRST", "S2 to S1", "S2 to IO", "END to S2", "END to S1", "END to IO", "END to SECOND")
     total = {name: torch.zeros(model.config.n_layer, model.config.n_head) for name in looks}
     for doc in held_out("ioi_one_pair", "dev", count):
         tokens = doc.tokens[: doc.answers[0]]

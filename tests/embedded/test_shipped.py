@@ -6,6 +6,7 @@ Patching here is a loop of plain hooks of this file's own, so that it can judge 
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from typing import Any
@@ -24,7 +25,7 @@ from patchwidgets.embedded.evaluate import DEMO, accuracy
 from patchwidgets.presets import PRESETS, Preset
 
 DEMO_LENGTH = 15
-NAME, SECOND, LAST = 2, 10, 14
+NAME, RELAY, SECOND, LAST = 2, 4, 10, 14
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_presets_begin_with_the_default_demo_and_its_flip() -> None:
 
 
 def test_presets_quote_no_test_document() -> None:
-    for first, second in (("Mary", "John"), ("Anna", "John"), ("Tom", "Anna")):
+    for first, second in (("Mary", "John"), ("Anna", "John"), ("Tom", "Alice")):
         assert pair_split(first, second) != "test"
     prompts = {preset.pair.clean for preset in PRESETS} | {preset.pair.corrupted for preset in PRESETS}
     spaced = {" ".join(doc.tokens[:i]) for task in TASKS for doc in held_out(task, "test", 1000) for i in doc.answers}
@@ -149,8 +150,6 @@ def test_an_unknown_word_leaves_the_answer_readable(model: GPT2LMHeadModel, toke
 
 
 def test_hidden_words_cost_little(model: GPT2LMHeadModel) -> None:
-    import random
-
     docs = [hide_words(random.Random(i), doc) for i, doc in enumerate(held_out("ioi_one_pair", "dev", 200))]
     right, asked = accuracy(model, "ioi_one_pair", docs)
     assert any(UNK in doc.tokens for doc in docs)
@@ -163,12 +162,13 @@ def test_the_default_demo_is_a_staircase(model: GPT2LMHeadModel, tokenizer: PreT
     # Before the changed name nothing can differ.
     assert all(abs(row[pos]) < 1e-5 for row in rows for pos in range(NAME))
     assert rows[0][NAME] == pytest.approx(1, abs=1e-4)
-    # One layer's rows leave the name and arrive at the last token.
-    at_name, at_last = [row[NAME] for row in rows], [row[LAST] for row in rows]
-    assert at_name[0] > 0.9
-    assert abs(at_name[3]) < 0.3
-    assert abs(at_last[0]) < 1e-4
-    assert at_last[3] > 0.5
+    # The name goes from its own place to the second name's, and from there to the last token.
+    at_name, at_relay, at_last = ([row[pos] for row in rows] for pos in (NAME, RELAY, LAST))
+    assert at_relay[0] == pytest.approx(0, abs=1e-4)
+    assert at_name[1] < 0.3 < 0.7 < at_relay[1]
+    assert max(at_name[2], at_relay[2], at_last[1]) < 0.3 < 0.7 < at_last[2]
+    assert max(at_name[3], at_relay[3]) < 0.2
+    assert at_last[3] == pytest.approx(1, abs=0.1)
 
 
 def test_the_flip_starts_at_the_second_mention(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast) -> None:

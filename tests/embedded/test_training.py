@@ -24,27 +24,32 @@ if TYPE_CHECKING:
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
-def train_in(where: Path, seed: int = 0) -> dict[str, str]:
-    """Run the command for three steps; returns a digest of every file but the record, which holds the time taken."""
-    command = [sys.executable, "-m", "patchwidgets.embedded.train", "--out", str(where), "--steps", "3"]
+def train_in(where: Path) -> dict[str, str]:
+    """Run the command for two steps; returns a digest of every file but the record, which holds the time taken."""
+    command = [sys.executable, "-m", "patchwidgets.embedded.train", "--out", str(where), "--steps", "2"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    subprocess.run([*command, "--seed", str(seed)], check=True, capture_output=True, env=environment, timeout=300)
+    subprocess.run(command, check=True, capture_output=True, env=environment, timeout=300)
     written = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in where.iterdir()}
     assert written.pop("card.json")
     return written
 
 
-def test_a_few_steps_twice_give_the_same_bytes_and_another_seed_other_weights(tmp_path: Path) -> None:
-    first, again, other = (train_in(tmp_path / name, seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+def test_a_few_steps_twice_give_the_same_bytes(tmp_path: Path) -> None:
+    first, again = train_in(tmp_path / "a"), train_in(tmp_path / "b")
     assert sorted(first) == sorted(FILES)
     assert first == again
-    assert [name for name in FILES if first[name] != other[name]] == ["model.safetensors"]
     record = json.loads((tmp_path / "a" / "card.json").read_text())["training"]
-    assert (record["steps"], record["seed"]) == (3, 0)
+    assert (record["steps"], record["seed"]) == (2, 0)
     # The shipped config and tokenizer are what the command writes.
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         assert (folder() / name).read_bytes() == (tmp_path / "a" / name).read_bytes(), name
     assert GPT2LMHeadModel.from_pretrained(tmp_path / "a").dtype == torch.float32
+
+
+def test_the_seed_decides_the_first_weights() -> None:
+    first, again, other = (build_model(seed).transformer.h[0].attn.c_attn.weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
 
 def test_a_fresh_model_expects_every_word_about_equally() -> None:

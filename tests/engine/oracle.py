@@ -1,4 +1,4 @@
-"""Independent measurements of a sweep's cells: TransformerLens's own patching functions and its hooks, one run per cell."""
+"""Independent measurements of a sweep's cells: TransformerLens's own patching and hooks, one run per cell."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _generic(name: str, setter: Callable[..., Tensor], axes: list[str]) -> Calla
 
 
 def _whole_layer(activation: Tensor, index: list[int], other: Tensor) -> Tensor:
-    """Write in place, as TransformerLens's own setters do: at resid_mid this is what moves the residual stream itself."""
+    """Write in place, as TransformerLens's setters do: at resid_mid this is what moves the residual stream itself."""
     activation[:] = other
     return activation
 

@@ -7,7 +7,7 @@ from types import TracebackType
 
 import torch
 
-PATIENCE = 120.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for another thread has failed; nothing is measured with it."""
 
 

@@ -1,4 +1,4 @@
-"""What cannot be done as asked is refused before anything runs, naming the thing and the remedy; the model is unharmed."""
+"""What cannot be done is refused before anything runs, naming the thing and the remedy; the model is unharmed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"site": "resid_per"}, r"unknown site 'resid_per'; did you mean 'resid_pre'\? Known: resid_pre, "),
     ({"site": "blocks.0.hook_resid_pre"}, r"unknown site 'blocks.0.hook_resid_pre'.*Known: "),
     ({"site": None}, r"unknown site None\. Known: "),
-    ({"by": "head"}, r"site 'resid_pre' cannot be swept by 'head'\. It can be swept by \('layer', 'pos'\); \('layer',\)"),
+    ({"by": "head"}, r"site 'resid_pre' cannot be swept by 'head'\. It can be swept by \('layer', 'pos'\); "),
     ({"by": ("pos", "layer")}, r"site 'resid_pre' cannot be swept by \('pos', 'layer'\)\. It can be swept by"),
     ({"direction": "up"}, r"unknown direction 'up'\. Known: denoise, noise"),
     ({"direction": "denoising"}, r"unknown direction 'denoising'; did you mean 'denoise'\?"),
@@ -62,7 +62,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"pair": pair(corrupted=" \n ")}, r"the corrupted prompt is empty; type a text"),
     ({"pair": pair(clean=[])}, r"the clean prompt is empty"),
     ({"pair": pair(clean="w1 " * 20)}, r"the clean prompt has 21 tokens and the model's context holds 16; shorten it"),
-    ({"pair": pair(clean="[BOS] w1 w2")}, r"clean prompt begins with the BOS token '\[BOS\]' and another is put before"),
+    ({"pair": pair(clean="[BOS] w1 w2")}, r"clean prompt begins with the BOS token '\[BOS\]' and another is put"),
     ({"pair": pair([1, 2, 40], [1, 2, 3])}, r"clean: token id 40 is not in the vocabulary of 40 tokens"),
     ({"pair": pair([1, 2], [1, -3])}, r"corrupted: token id -3 is not in the vocabulary"),
     ({"pair": pair(answer="zebra")}, r"the answer 'zebra' is not in this model's vocabulary\. Choose a single token"),
@@ -145,7 +145,7 @@ class HookedTransformer(torch.nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (HookedTransformer(), r"HookedTransformer is the model class of TransformerLens before 4.*pw.load_model\(name\)"),
+        (HookedTransformer(), r"HookedTransformer is the model class of TransformerLens before 4.*pw.load_model"),
         (None, r"expected a model from pw.load_model\(\), got 'NoneType'"),
         ("gpt2", r"expected a model from pw.load_model\(\), got 'str'"),
         (torch.nn.Linear(2, 2), r"expected a model from pw.load_model\(\), got 'Linear'"),

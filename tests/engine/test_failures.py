@@ -133,16 +133,17 @@ def test_a_hook_that_never_fires_is_an_error_not_a_table_of_zeros(direction: str
     vars(attention)["forward"] = lambda hidden_states, *args, **kwargs: (torch.zeros_like(hidden_states), None)
     before = models.state(model)
     run = start(model, direction=direction)
-    with pytest.raises(PatchError, match=r"must fire exactly once.*blocks\.1\.attn\.hook_z 0 times.*choose another site"):
+    with pytest.raises(PatchError, match=r"fire exactly once.*blocks\.1\.attn\.hook_z 0 times.*choose another site"):
         run.wait()
     assert models.state(model) == before
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_an_error(value: float) -> None:
-    model = models.hugging_face("llama")
-    model.lm_head.weight.data[7, 0] = value
-    run = start(models.bridged(model))
+    hugging_face = models.hugging_face("llama")
+    hugging_face.lm_head.weight.data[7, 0] = value
+    model = models.bridged(hugging_face)
+    run = start(model)
     with pytest.raises(ModelError, match="logits are not finite on these prompts; check its weights and its dtype"):
         run.wait()
 

@@ -1,12 +1,13 @@
 """An induction circuit written by hand: every number of its maps is known before anything is measured.
 
-Two layers of four heads, attention only, no normalization. The residual stream is five blocks of coordinates that nothing
-mixes: TOKEN (one per token), POSITION (one per position), PREVIOUS (the token before, written by head 0.2), OUT (what the
-unembedding reads, written by head 1.1 alone) and JUNK (written by the six other heads, read by nobody).
+Two layers of four heads, attention only, no normalization. The residual stream is five blocks of coordinates that
+nothing mixes: TOKEN (one per token), POSITION (one per position), PREVIOUS (the token before, written by head 0.2), OUT
+(what the unembedding reads, written by head 1.1 alone) and JUNK (written by the six other heads,
+read by their like at most).
 
-Head 0.2 looks from position i at position i - 1 and copies TOKEN to PREVIOUS. Head 1.1 looks from a token to the position
-whose PREVIOUS is that token, and copies TOKEN there to OUT. Clean `red dog key sun red` thus continues with dog; corrupted
-`key dog red sun red` with sun. Scores differ by 60, so that attention is one-hot, or even over equals, to within 1e-25.
+Head 0.2 looks from position i at position i - 1 and copies TOKEN to PREVIOUS. Head 1.1 looks from a token to the
+position whose PREVIOUS is that token, and copies TOKEN there to OUT. Clean `red dog key sun red` thus continues with
+dog; corrupted `key dog red sun red` with sun. Scores differ by 60, so attention is one-hot, or even over equals.
 """
 
 from __future__ import annotations

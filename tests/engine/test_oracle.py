@@ -45,9 +45,7 @@ def assert_agrees(model: TransformerBridge, site: str, by: tuple[str, ...], dire
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(("site", "by"), oracle.ALL_SWEEPS)
-def test_gpt2_every_table_in_float64(
-    gpt2: TransformerBridge, site: str, by: tuple[str, ...], direction: str
-) -> None:
+def test_gpt2_every_table_in_float64(gpt2: TransformerBridge, site: str, by: tuple[str, ...], direction: str) -> None:
     assert_agrees(gpt2, site, by, direction, "float64")
 
 
@@ -107,7 +105,8 @@ def test_plain_torch_hooks_on_a_model_transformerlens_never_touched(site: str) -
         module, is_input = wheres[site](layer)
         for pos in range(clean.shape[1]):
             expected[number, pos] = _torch_hooked(bare, module, is_input, clean, corrupted, pos, answer, foil)
-    found = patch(models.bridge("llama"), models.PAIR, site).wait().data["patched"].values[0]
+    model = models.bridge("llama")
+    found = patch(model, models.PAIR, site).wait().data["patched"].values[0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8)
 
 
@@ -121,7 +120,7 @@ def _torch_hooked(
     answer: int,
     foil: int,
 ) -> float:
-    """Run `source` and keep the module's input or output; run `base` with its row `pos` in place; return the difference."""
+    """Run `source`, keeping the module's input or output; run `base` with row `pos` of it; return the difference."""
     kept: list[Tensor] = []
 
     def swap(value: Tensor) -> Tensor:

@@ -79,7 +79,12 @@ def test_heads(model: TransformerBridge) -> None:
 
 
 SAMPLE: dict[str, list[dict[str, int]]] = {
-    "resid_pre": [{"layer": 3, "pos": S2}, {"layer": 22, "pos": S2}, {"layer": 25, "pos": END}, {"layer": 9, "pos": 11}],
+    "resid_pre": [
+        {"layer": 3, "pos": S2},
+        {"layer": 22, "pos": S2},
+        {"layer": 25, "pos": END},
+        {"layer": 9, "pos": 11},
+    ],
     "attn_out": [{"layer": 18, "pos": END}, {"layer": 23, "pos": END}],
     "z": [{"layer": 23, "head": 3}, {"layer": 29, "head": 0}],
     "k": [{"layer": 10, "head": 2}, {"layer": 23, "head": 1}],
@@ -131,7 +136,7 @@ def test_a_multi_token_answer_suggests_what_the_model_itself_expects(
 def test_a_typed_bos_is_doubled_only_when_another_is_prepended(model: TransformerBridge) -> None:
     bos = model.tokenizer.bos_token
     pair = PromptPair(f"{bos}{PAIR.clean}", f"{bos}{PAIR.corrupted}", answer=" Mary", foil=" John")
-    with pytest.raises(PatchError, match="begins with the BOS token .* leave it out of the text, or use prepend_bos=False"):
+    with pytest.raises(PatchError, match=r"begins with the BOS token .* leave it out of the text, or use prep"):
         patch(model, pair, "z")
     typed = patch(model, pair, "resid_pre", layers=0, positions=0, prepend_bos=False).wait()
     prepended = sweep(model, "resid_pre", layers=0, positions=0, prepend_bos=True)
@@ -140,7 +145,9 @@ def test_a_typed_bos_is_doubled_only_when_another_is_prepended(model: Transforme
     assert typed.provenance["bos_at"] == 0
 
 
-def test_a_file_and_its_folder_are_one_model(smollm2_folder: Path, smollm2_gguf: Path, model: TransformerBridge) -> None:
+def test_a_file_and_its_folder_are_one_model(
+    smollm2_folder: Path, smollm2_gguf: Path, model: TransformerBridge
+) -> None:
     """Equal logits from the .gguf, from the folder, and from transformers alone."""
     from transformers import AutoModelForCausalLM
 

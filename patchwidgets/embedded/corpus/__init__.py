@@ -32,7 +32,7 @@ def _induction(rng: random.Random, split: Split) -> Doc:
 
 # Share of the training documents and generator; `ioi_new_openings` exists only to be measured.
 TASKS: dict[str, tuple[float, Generator]] = {
-    "ioi_one_pair": (0.12, ioi.one_pair),
+    "ioi_one_pair": (0.10, ioi.one_pair),
     "ioi_new_openings": (0.0, ioi.new_opening),
     "ioi_two_pairs": (0.14, ioi.two_pairs),
     "ioi_bystander": (0.08, ioi.bystander),
@@ -41,7 +41,7 @@ TASKS: dict[str, tuple[float, Generator]] = {
     "facts_landmarks": (0.09, facts.landmarks),
     "facts_people": (0.08, facts.people),
     "facts_capitals": (0.06, facts.capitals),
-    "greater_than": (0.06, context.later_year),
+    "greater_than": (0.08, context.later_year),
     "agreement": (0.05, grammar.agreement),
     "pronoun": (0.05, grammar.pronoun),
     "docstring": (0.08, context.docstring),

@@ -103,7 +103,7 @@ def later_year(rng: random.Random, split: Split) -> Doc:
     """'The war lasted from the year 1732 to the year 17' -> any pair of digits above 32, near ones more often."""
     while True:
         event, century, start = rng.choice(EVENTS), rng.randint(10, 19), rng.randint(1, 96)
-        end = start + 1 + int(rng.expovariate(1 / 8))
+        end = start + 1 + int(rng.expovariate(1 / 14))
         if end <= 99 and split_of("year", event, century, start) == split:
             break
     text = rng.choice(LASTS).format(event=event, start=f"{century}{start:02d}", century=century, end=f"{end:02d}")
