@@ -89,12 +89,15 @@ def _column_labels(grid: Grid) -> list[str]:
     if columns["kind"] == "labels":
         return columns["labels"]
     pairs = zip(columns["clean"], columns["corrupted"], strict=True)
-    return [_plain(clean if clean == other else f"{clean} / {other}") for clean, other in pairs]
+    return [_plain(clean) if clean == other else f"{_plain(clean)} / {_plain(other)}" for clean, other in pairs]
+
+
+_SIGNS = {"\n": "\u21b5", "\t": "\u2192"}
 
 
 def _plain(text: str) -> str:
     """Show spaces and newlines, and keep matplotlib from reading a dollar sign as mathematics."""
-    shown = text.replace("\n", "\u21b5")
+    shown = "".join(_SIGNS.get(sign, sign if sign.isprintable() else "\ufffd") for sign in text)
     shown = f"\u00b7{shown[1:]}" if shown.startswith(" ") else shown
     return shown.replace("$", r"\$")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,17 +63,27 @@ class PromptPair:
             object.__setattr__(self, field, ids)
         for field in ("answer", "foil"):
             value = getattr(self, field)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int))):
+            if value is None or isinstance(value, str):
+                continue
+            token = _as_id(value)
+            object.__setattr__(self, field, token)
+            if token is None:
                 raise PromptError(f"{field} must be a text, a token id or None, not {quoted(value)}.", field)
 
 
 def _as_ids(value: object) -> tuple[int, ...] | None:
-    if isinstance(value, (bytes, bytearray)) or not hasattr(value, "__iter__"):
+    items = value.tolist() if hasattr(value, "tolist") else value  # type: ignore[attr-defined]
+    if isinstance(items, (bytes, bytearray)) or not isinstance(items, Sequence):
         return None
-    items = value.tolist() if hasattr(value, "tolist") else list(value)  # type: ignore[attr-defined]
-    if all(isinstance(item, int) and not isinstance(item, bool) for item in items):
-        return tuple(items)
-    return None
+    ids = [_as_id(item) for item in items]
+    return None if None in ids else tuple(i for i in ids if i is not None)
+
+
+def _as_id(value: object) -> int | None:
+    """Return a whole number of any library's kind as an int."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    return operator.index(value)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STATUSES = ("measured", "implied", "estimated", "pending", "unavailable")
 MEASURED, IMPLIED, ESTIMATED, PENDING, UNAVAILABLE = range(5)
+_TEXTS = ["token", "token_corrupted"]
 FORMAT = "patchwidgets result 1"
 
 
@@ -138,7 +139,7 @@ class PatchResult:
         """Write the result as netCDF (HDF5), whole or not at all, and return the path."""
         target = Path(path)
         data = self.data.assign_attrs(format=FORMAT, provenance=json.dumps(self.provenance))
-        data = data.assign(status=data["status"].astype(object))
+        data = data.assign(status=data["status"].astype(object)).drop_vars(_TEXTS, errors="ignore")
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             data.to_netcdf(partial, engine="h5netcdf")
@@ -156,13 +157,12 @@ class PatchResult:
         try:
             with xr.open_dataset(source, engine="h5netcdf") as opened:
                 data = opened.load()
+            form, provenance = data.attrs.pop("format", None), json.loads(data.attrs.pop("provenance", "null"))
         except Exception as error:
             raise FileError(f"{source.name!r} is damaged or is not a saved result: {error}") from error
-        if data.attrs.get("format") != FORMAT:
+        if form != FORMAT or not isinstance(provenance, dict) or not {"patched", "status"} <= set(data):
             raise FileError(f"{source.name!r} is not a result saved by patchwidgets (expected format {FORMAT!r}).")
-        provenance = json.loads(data.attrs.pop("provenance"))
-        data.attrs.pop("format")
-        return cls(data.assign(status=data["status"].astype(str)), provenance)
+        return cls(_with_texts(data.assign(status=data["status"].astype(str)), provenance), provenance)
 
     def __repr__(self) -> str:
         counts = {name: int((self.data["status"] == name).sum()) for name in STATUSES}
@@ -174,6 +174,14 @@ class PatchResult:
     def _baseline(self, run: str) -> float | xr.DataArray:
         values = self.data[run]
         return float(values.item()) if values.size == 1 else values
+
+
+def _with_texts(data: xr.Dataset, provenance: dict[str, Any]) -> xr.Dataset:
+    """Label positions by their tokens. They are kept in the provenance: HDF5 strings cannot hold every character."""
+    if "pos" not in data.dims:
+        return data
+    texts = ([provenance["texts"][run][p] for p in data["pos"].values] for run in ("clean", "corrupted"))
+    return data.assign_coords({name: ("pos", np.array(t, dtype=object)) for name, t in zip(_TEXTS, texts, strict=True)})
 
 
 def make_data(

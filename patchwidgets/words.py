@@ -51,23 +51,13 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
     return {
         "title": f"{site.name} by {_and([_AXES[axis] for axis in by])}, {patch.source} into {patch.base}",
         "unit": patch.moved,
-        "sentence": f"{sentence}{_caveat(provenance)}",
+        "sentence": sentence,
         **_MEANING[patch.direction],
     }
 
 
 def _and(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def _caveat(provenance: dict[str, Any]) -> str:
-    """Return what the hook of this model does not do, where its name promises more."""
-    if provenance["site"] == "resid_mid" and not str(provenance.get("hook_at")).endswith("hook_resid_mid"):
-        return (
-            " On this model TransformerLens's hook_resid_mid is the input of the MLP's norm: the patch reaches the "
-            "MLP, and the residual stream passes it by unpatched."
-        )
-    return ""
 
 
 def origin(result: PatchResult) -> str:
@@ -148,7 +138,6 @@ with torch.no_grad():
 {pad}name = f"{hook}"
 
 {pad}def put(activation, hook):
-{pad}    activation = activation.clone()
 {pad}    activation[{where}] = cache[name][{where}]
 {pad}    return activation
 
@@ -194,6 +183,8 @@ def _loading(p: dict[str, Any]) -> tuple[str, str]:
             "from patchwidgets import load_model",
             f"load_model({target}device={p['device']!r}, dtype={p['dtype']!r})",
         )
+    if where in ("in memory", "native"):
+        return "", "...  # the model was made in memory; put it here"
     revision = f", revision={p['revision']!r}" if p["revision"] else ""
     return (
         "from transformer_lens.model_bridge import TransformerBridge",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..prompts import EncodedPair
-from .gate import Edit, hooked
+from .gate import Edit, check_control, hooked
 from .handle import ModelHandle
 
 RUNS = ("clean", "corrupted")
@@ -43,9 +43,12 @@ def record(handle: ModelHandle, pair: EncodedPair, hooks: Iterable[str] = ()) ->
 
         return edit
 
-    tokens = torch.tensor([pair.clean, pair.corrupted], device=handle.device)
+    rows = [pair.clean, pair.corrupted]
+    tokens = torch.tensor([*rows, *reversed(rows)], device=handle.device)
     with hooked(handle.hooks, {name: keep(name) for name in hooks}):
         logits = handle.forward(tokens)
     if not torch.isfinite(logits).all():
         raise ModelError("the model's logits are not finite on these prompts; check its weights and its dtype.")
-    return Baseline(logits, kept)
+    for found in (logits, *kept.values()):
+        check_control(found[2:].flip(0), found[:2])
+    return Baseline(logits[:2], {name: found[:2] for name, found in kept.items()})

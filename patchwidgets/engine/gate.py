@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from ..errors import PatchError
@@ -44,7 +46,8 @@ def hooked(points: Mapping[str, HookPoint], edits: Mapping[str, Edit]) -> Iterat
     finally:
         for point, handle in handles:
             handle.hook.remove()
-            point.fwd_hooks = [other for other in point.fwd_hooks if other is not handle]
+            with contextlib.suppress(ValueError):
+                point.fwd_hooks.remove(handle)
     wrong = {name: fired[name] for name in edits if fired[name] != 1}
     if wrong:
         told = ", ".join(f"{name} {count} times" for name, count in wrong.items())
@@ -52,3 +55,21 @@ def hooked(points: Mapping[str, HookPoint], edits: Mapping[str, Edit]) -> Iterat
             f"a hook must fire exactly once in a forward pass, but: {told}. The model does not compute this "
             "activation in the usual way, or its hooks were removed meanwhile; choose another site."
         )
+
+
+_SLACK = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 5e-2}
+
+
+def check_control(found: Tensor, expected: Tensor) -> float:
+    """Return how far rows that must equal `expected` are from it; beyond what precision allows, raise Disturbed."""
+    worst = float((found - expected).abs().max())
+    if not worst <= _SLACK[found.dtype] * max(1.0, float(expected.abs().max())):
+        raise Disturbed(
+            "a row without a patch gave other logits than the base run: the model was changed, or another thread's "
+            "hooks acted on it, while the sweep ran. Remove them and run the sweep again."
+        )
+    return worst
+
+
+class Disturbed(PatchError):
+    """Something else acted on the model during a forward pass of the sweep."""

@@ -102,7 +102,7 @@ class ModelHandle:
 
     def check_ready(self) -> None:
         """Raise ModelError when a forward pass would not be the model's plain answer."""
-        if self.bridge.training:
+        if any(module.training for module in self.bridge.modules()):
             raise ModelError("the model is in training mode, where dropout makes runs differ; call model.eval() first.")
 
     def forward(self, tokens: Tensor, *, last_only: bool = True) -> Tensor:
@@ -147,9 +147,10 @@ class BridgeTokenizer:
         self._texts: dict[int, str] = {}
 
     def _unknown_token(self) -> int | None:
-        unk = getattr(self._tokenizer, "unk_token_id", None)
-        special = {getattr(self._tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
-        return unk if unk not in special else None
+        # By text: TransformerLens names an eos token small vocabularies lack; its id is then the unknown token's.
+        unk = getattr(self._tokenizer, "unk_token", None)
+        special = {getattr(self._tokenizer, f"{name}_token", None) for name in ("bos", "eos", "pad")}
+        return None if unk in special else self._tokenizer.unk_token_id
 
     def encode_prompt(self, text: str, prepend_bos: bool) -> list[int]:
         """Return the ids TransformerLens would run for `text`."""

@@ -18,6 +18,8 @@ from ..errors import ModelError, quoted
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+IN_MEMORY = "in memory"
+
 __all__ = ["HookPoint", "TransformerBridge", "as_bridge", "load_model"]
 
 
@@ -43,6 +45,7 @@ def load_model(
     4
     """
     kind = _dtype(dtype)
+    _check_device(device)
     if what is None or isinstance(what, (str, os.PathLike)):
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
         with _quiet():
@@ -113,7 +116,7 @@ def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) 
         words = tokenizer if tokenizer is not None else _folder_tokenizer(folder)
     except Exception as error:
         raise ModelError(f"the folder {str(folder)!r} could not be loaded: {_first_line(error)}") from error
-    return _boot(model.to(device), words, str(folder))
+    return _boot(model.to(device), words, str(folder.resolve()))
 
 
 def _folder_tokenizer(folder: Path) -> Any:
@@ -140,7 +143,7 @@ def _load_gguf(path: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> T
         words = tokenizer or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except Exception as error:
         raise ModelError(f"the file {path.name!r} could not be read: {_first_line(error)}") from error
-    return _boot(read.to(device), words, str(path))
+    return _boot(read.to(device), words, str(path.resolve()))
 
 
 def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerBridge:
@@ -149,6 +152,8 @@ def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerB
         raise ModelError(
             f"{type(model).__name__} is not a Hugging Face language model; give its name or folder instead."
         )
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError("this is an encoder-decoder model; only decoder-only language models can be patched.")
     if tokenizer is None:
         raise ModelError("give the model's tokenizer too: pw.load_model(model, tokenizer=tokenizer).")
     attention = getattr(config, "_attn_implementation", None)
@@ -162,11 +167,12 @@ def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerB
         UserWarning,
         stacklevel=3,
     )
-    return _boot(model, tokenizer, getattr(config, "_name_or_path", "") or config.model_type)
+    return _boot(model, tokenizer, getattr(config, "_name_or_path", "") or IN_MEMORY)
 
 
 def _boot(model: torch.nn.Module, tokenizer: Any, name: str) -> TransformerBridge:
     """Bridge a Hugging Face model without asking the Hub for anything."""
+    _keep_tokenizer(tokenizer, name)
     device = next(model.parameters()).device
     kind = next(model.parameters()).dtype
     try:
@@ -179,12 +185,26 @@ def _boot(model: torch.nn.Module, tokenizer: Any, name: str) -> TransformerBridg
     return bridge
 
 
+def _keep_tokenizer(tokenizer: Any, name: str) -> None:
+    """Let TransformerLens use this very tokenizer: one without a name it would try to load again by its name."""
+    settings = getattr(tokenizer, "init_kwargs", None)
+    if settings is not None and not settings.get("name_or_path"):
+        settings.update(name_or_path=name, add_bos_token=True)
+
+
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if dtype is None or isinstance(dtype, torch.dtype):
         return dtype
     if dtype in _DTYPES:
         return _DTYPES[dtype]
     raise ModelError(f"unknown dtype {quoted(dtype)}; use one of {', '.join(_DTYPES)}.")
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    try:
+        torch.device(device or "cpu")
+    except RuntimeError as error:
+        raise ModelError(f"unknown device {quoted(device)}; use for instance 'cpu' or 'cuda'.") from error
 
 
 def _refuse_hooked_transformer(model: Any) -> None:

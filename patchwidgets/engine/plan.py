@@ -69,10 +69,14 @@ def make_plan(
     return Plan(site, by, patch, metrics, pair, labels, status, _coarse_to_fine(status, by))
 
 
+_NAMES = {"pos": "position"}
+
+
 def _chosen(axis: str, chosen: object, size: int) -> list[int]:
     """Return the indices chosen along an axis, negative ones counted from the end."""
     if chosen is None:
         return list(range(size))
+    axis = _NAMES.get(axis, axis)
     items = [chosen] if isinstance(chosen, int) else list(chosen) if hasattr(chosen, "__iter__") else None  # type: ignore[call-overload]
     if not items or any(isinstance(item, bool) or not isinstance(item, (int, np.integer)) for item in items):
         raise PatchError(f"{axis}s must be one or more whole numbers, not {quoted(chosen)}.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ from ..prompts import PromptPair, check_pair, encode_pair, warn_unknown_words
 from ..result import IMPLIED, MEASURED, PatchResult, make_data
 from ..sites import get_site
 from .baseline import RUNS, Baseline, record
+from .gate import Disturbed
 from .handle import ModelHandle, handle_of
-from .hooked import Disturbed, patched_logits
+from .hooked import patched_logits
 from .plan import Plan, make_plan
 from .provenance import make_provenance
 from .run import Run
@@ -27,6 +29,7 @@ _CHUNK_SECONDS = 0.3
 _CHUNK_CELLS = 8
 _CHUNK_TOKENS = 2048
 _ATTEMPTS = 3
+_T = TypeVar("_T")
 
 
 def patch(
@@ -69,6 +72,8 @@ def patch(
     intervention = Patch(direction)
     if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
         raise PatchError(f"batch_size must be a whole number of cells, 1 or more, not {quoted(batch_size)}.")
+    if prepend_bos not in (None, True, False):
+        raise PatchError(f"prepend_bos must be True, False or None, not {quoted(prepend_bos)}.")
     needs_foil = any(m.needs_foil for m in metrics)
     pair = check_pair(pair)
     encoded = encode_pair(pair, handle.tokenizer, prepend_bos=prepend_bos, needs_foil=needs_foil, rate=handle.rate)
@@ -106,9 +111,17 @@ class _Sweep:
 
     def __post_init__(self) -> None:
         self.runs = np.full([len(self.plan.metrics), len(RUNS)], np.nan)
+        self.origin = make_provenance(self.handle, self.plan, {})
+        self.model: Any = self.handle.bridge
 
     def work(self, run: Run) -> None:
         """Record the two runs, then measure every cell of the plan in chunks that take a fraction of a second."""
+        try:
+            self._sweep(run)
+        finally:
+            self.model = self.baseline = None
+
+    def _sweep(self, run: Run) -> None:
         self._begin(run)
         order = self.plan.order
         cap = max(1, _CHUNK_TOKENS // self.plan.pair.length)
@@ -126,10 +139,8 @@ class _Sweep:
 
     def _begin(self, run: Run) -> None:
         plan = self.plan
-        with self.handle.lock:
-            self.baseline = record(
-                self.handle, plan.pair, [plan.site.hook_name(layer) for layer in plan.labels["layer"]]
-            )
+        hooks = [plan.site.hook_name(layer) for layer in plan.labels["layer"]]
+        self.baseline = self._undisturbed(lambda: record(self.handle, plan.pair, hooks))
         self.runs = score(plan.metrics, self.baseline.logits, plan)
         run.warning = self._gap_warning()
         implied = np.flatnonzero(plan.status.reshape(-1) == IMPLIED)
@@ -152,20 +163,24 @@ class _Sweep:
     def _measure(self, cells: np.ndarray) -> np.ndarray:
         """Return the metrics of the cells, [metric, cell]; a disturbed pass is made again before giving up."""
         assert self.baseline is not None
-        attempt = 1
-        while True:
-            try:
-                with self.handle.lock:
-                    logits, worst = patched_logits(self.handle, self.plan, self.baseline, cells.tolist())
-                break
-            except Disturbed:
-                if attempt == _ATTEMPTS:
-                    raise
-                attempt += 1
+        baseline = self.baseline
+        logits, worst = self._undisturbed(lambda: patched_logits(self.handle, self.plan, baseline, cells.tolist()))
         if not torch.isfinite(logits).all():
             raise PatchError("a patched run gave logits that are not finite; check the model's dtype.")
         self.worst, self.controls = max(self.worst, worst), self.controls + 1
         return score(self.plan.metrics, logits, self.plan)
+
+    def _undisturbed(self, measure: Callable[[], _T]) -> _T:
+        """Measure with the model's lock held, again when something else acted on the model meanwhile."""
+        attempt = 1
+        while True:
+            try:
+                with self.handle.lock:
+                    return measure()
+            except Disturbed:
+                if attempt == _ATTEMPTS:
+                    raise
+                attempt += 1
 
     def report(self, run: Run) -> PatchResult:
         """Return what is measured so far as a result."""
@@ -184,4 +199,4 @@ class _Sweep:
             plan.labels,
         )
         check = {"controls": self.controls, "worst_logit_difference": self.worst}
-        return PatchResult(data, make_provenance(self.handle, plan, check))
+        return PatchResult(data, {**self.origin, "check": check})
