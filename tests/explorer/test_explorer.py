@@ -136,7 +136,8 @@ def test_selecting_a_cell_opens_heads_parts_and_next_tokens(explorer, model):
     assert tables["clean"]["rows"][0]["token"] == "Mary"
     assert tables["corrupted"]["rows"][0]["token"] == "Anna"
     by_token = {entry["token"]: entry["logit"] for entry in tables["patched"]["rows"]}
-    assert by_token["Mary"] - by_token["Anna"] == pytest.approx(row["patched"], abs=1e-4)
+    alone = pw.patch(model, DEMO, "resid_pre", layers=[2], positions=[14], metric="logit").wait()
+    assert by_token["Mary"] == pytest.approx(float(alone.data["patched"].item()), abs=1e-4)
 
 
 def test_opening_a_head_shows_its_attention_in_three_runs(explorer, model):
