@@ -19,9 +19,13 @@ CORRUPTED = "When Jane and Tom went to the park, Tom gave a book to"
 SMOL_CLEAN = "When Mary and John went to the store, John gave a drink to"
 SMOL_CORRUPTED = "When Mary and John went to the store, Mary gave a drink to"
 
-# Slows every layer down, so that a run of the small model lasts long enough to be watched and cancelled.
-SLOW = "import time\nslow = lambda tensor, hook: time.sleep(0.04)\nmodel.blocks[0].hook_in.add_hook(slow)"
-FAST = "model.blocks[0].hook_in.remove_hooks()"
+# Makes every prompt of a batch cost time, so that a run of the small model lasts long enough to be watched and cancelled.
+SLOW = """
+import time
+def slow(module, args, options): time.sleep(0.02 * len(options["input_ids"]))
+slowed = model.original_model.register_forward_pre_hook(slow, with_kwargs=True)
+"""
+FAST = "slowed.remove()"
 
 # Keeps every text the progress line has shown, with how many cells the heatmap had coloured by then.
 WATCH = """() => {
