@@ -135,6 +135,10 @@ def encode_prompts(pair: PromptPair, tokenizer: Tokenizer, *, prepend_bos: bool 
     prepend = tokenizer.prepends_bos if prepend_bos is None else prepend_bos
     clean, corrupted = (_encode(getattr(pair, field), field, tokenizer, prepend) for field in ("clean", "corrupted"))
     clean_text, corrupted_text = (tuple(tokenizer.text(token) for token in ids) for ids in (clean, corrupted))
+    if isinstance(pair.clean, str) != isinstance(pair.corrupted, str):
+        raise PromptError(
+            "one prompt is a text and the other a list of token ids; give both as texts or both as ids.", "corrupted"
+        )
     if len(clean) != len(corrupted):
         raise PromptError(
             f"the prompts have different lengths in tokens: {len(clean)} clean, {len(corrupted)} corrupted. "
@@ -238,9 +242,9 @@ def _encode_text(text: str, field: str, tokenizer: Tokenizer, prepend_bos: bool)
             "all of its text (it drops an end-of-sequence token at the end); leave that token out, or give token ids.",
             field,
         )
-    if prepend_bos and tokenizer.bos in ids[1:2]:
+    if prepend_bos and tokenizer.bos in ids[1:]:
         raise PromptError(
-            f"the {field} prompt begins with the BOS token {tokenizer.text(ids[1])!r} and another is put before it; "
+            f"the {field} prompt contains the BOS token {tokenizer.text(ids[0])!r} and another is put before it; "
             "leave it out of the text, or use prepend_bos=False.",
             field,
         )

@@ -144,7 +144,7 @@ def test_other_refusals_name_the_field_and_the_remedy() -> None:
 
 def test_a_typed_bos_beside_a_prepended_one_is_refused() -> None:
     error = refusal("the cat", "<bos>the cat", prepend_bos=True)
-    assert "the corrupted prompt begins with the BOS token '<bos>' and another is put before it" in str(error)
+    assert "the corrupted prompt contains the BOS token '<bos>' and another is put before it" in str(error)
     assert "leave it out of the text, or use prepend_bos=False" in str(error)
     assert error.field == "corrupted"
     assert encoded("<bos>the cat", "<bos>the dog", prepend_bos=False).bos_at == 0

@@ -6,7 +6,8 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from ..errors import PatchError
 from .model import HookPoint
 
 Edit = Callable[[Tensor], Tensor | None]
+
+_WIRING = (__name__, "transformer_lens.model_bridge.component_setup")
+"""Modules whose hooks are no one else's: this one, and the one that wires a bridge's parts to each other."""
 
 
 @contextmanager
@@ -57,13 +61,28 @@ def hooked(points: Mapping[str, HookPoint], edits: Mapping[str, Edit]) -> Iterat
         )
 
 
+def foreign_hooks(points: Mapping[str, HookPoint]) -> list[str]:
+    """Return the names of the points that carry hooks of somebody else."""
+
+    def foreign(handle: Any) -> bool:
+        return getattr(handle.user_hook, "__module__", None) not in _WIRING
+
+    names = {id(point): name for name, point in points.items() if any(map(foreign, point.fwd_hooks))}
+    return list(names.values())  # One name per point: a bridge lists most points under several.
+
+
 _SLACK = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 5e-2}
+
+
+def slack(expected: Tensor) -> float:
+    """Return how far a second computation of the same activation may be from the first."""
+    return _SLACK[expected.dtype] * max(1.0, float(expected.abs().max()))
 
 
 def check_control(found: Tensor, expected: Tensor) -> float:
     """Return how far rows that must equal `expected` are from it; beyond what precision allows, raise Disturbed."""
     worst = float((found - expected).abs().max())
-    if not worst <= _SLACK[found.dtype] * max(1.0, float(expected.abs().max())):
+    if not worst <= slack(expected):
         raise Disturbed(
             "a row without a patch gave other logits than the base run: the model was changed, or another thread's "
             "hooks acted on it, while the sweep ran. Remove them and run the sweep again."
@@ -73,3 +92,20 @@ def check_control(found: Tensor, expected: Tensor) -> float:
 
 class Disturbed(PatchError):
     """Something else acted on the model during a forward pass of the sweep."""
+
+
+_ATTEMPTS = 3
+_T = TypeVar("_T")
+
+
+def undisturbed(lock: AbstractContextManager[object], measure: Callable[[], _T]) -> _T:
+    """Measure with the model's lock held, again when something else acted on the model meanwhile."""
+    attempt = 1
+    while True:
+        try:
+            with lock:
+                return measure()
+        except Disturbed:
+            if attempt == _ATTEMPTS:
+                raise
+            attempt += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from .. import embedded
 from ..errors import ModelError, PatchError
 from ..sites import SITES, Site
+from .gate import foreign_hooks, slack
 from .model import HookPoint, TransformerBridge, as_bridge
 
 EMBEDDED = "embedded"
@@ -49,6 +51,7 @@ class ModelHandle:
         self._takes_positions = "position_ids" in parameters and hasattr(bridge, "pos_embed")
         self._keeps_logits = "logits_to_keep" in parameters
         self._takes_cache = "use_cache" in parameters
+        self._causal = False
 
     @property
     def bridge(self) -> TransformerBridge:
@@ -101,9 +104,32 @@ class ModelHandle:
         return self.hooks[name]
 
     def check_ready(self) -> None:
-        """Raise ModelError when a forward pass would not be the model's plain answer."""
+        """Raise ModelError when runs would not be comparable, or look ahead; warn of hooks that are on the model."""
         if any(module.training for module in self.bridge.modules()):
             raise ModelError("the model is in training mode, where dropout makes runs differ; call model.eval() first.")
+        foreign = foreign_hooks(self.hooks)
+        if foreign:
+            warnings.warn(
+                f"the model has hooks at {', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}: they are part "
+                "of what is measured, in every run. If that is not meant, remove them with model.reset_hooks().",
+                UserWarning,
+                stacklevel=3,
+            )
+        if not self._causal:
+            self._check_causal()
+
+    def _check_causal(self) -> None:
+        """Raise ModelError when a later token changes an earlier answer."""
+        last = self.tokenizer.vocab_size - 1
+        rows = torch.tensor([[0, min(1, last), 0], [0, min(1, last), last]], device=self.device)
+        with self.lock:
+            first, second = self.forward(rows, last_only=False)[:, :2]
+        if (first - second).abs().max() > slack(first):
+            raise ModelError(
+                "a later token changes what this model says earlier: it is not a causal language model. "
+                "Only decoder-only, left-to-right language models can be patched."
+            )
+        self._causal = True
 
     def forward(self, tokens: Tensor, *, last_only: bool = True) -> Tensor:
         """Return the logits of tokens [batch, pos]: [batch, vocab] at the last position, or [batch, pos, vocab].

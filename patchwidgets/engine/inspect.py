@@ -13,7 +13,7 @@ from ..interventions import Patch
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, record
-from .gate import hooked
+from .gate import check_control, hooked, undisturbed
 from .handle import ModelHandle
 from .hooked import edits_for
 
@@ -48,7 +48,9 @@ def inspect_cells(
     placed = [(len(RUNS) + i, get_site(site), cell) for i, (site, cell) in enumerate(cells)]
     hooks = sorted({site.hook_name(cell["layer"]) for _, site, cell in placed})
     seen: list[Tensor] = []
-    with handle.lock:
+
+    def measure() -> Tensor:
+        seen.clear()
         baseline = record(handle, pair, hooks)
         edits = edits_for(placed, lambda name: baseline.activation(patch.source, name))
         if head is not None:
@@ -56,6 +58,10 @@ def inspect_cells(
         rows = torch.tensor([pair.clean, pair.corrupted, *[base] * len(cells)], device=handle.device)
         with hooked(handle.hooks, edits):
             logits = handle.forward(rows)
+        check_control(logits[: len(RUNS)], baseline.logits)
+        return logits
+
+    logits = undisturbed(handle.lock, measure)
     return Inspection(logits, seen[0].float().cpu().numpy() if seen else None)
 
 

@@ -47,20 +47,23 @@ def load_model(
     kind = _dtype(dtype)
     _check_device(device)
     if what is None or isinstance(what, (str, os.PathLike)):
+        _check_revision(what, revision)
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
         with _quiet():
             bridge = _load(what, tokenizer, target, kind or torch.float32, revision)
         return as_bridge(bridge)
     if revision is not None:
         raise ModelError("revision= names a version on the Hub; it does not apply to a model that is loaded already.")
-    if isinstance(what, torch.nn.Module) and not isinstance(what, TransformerBridge):
-        _refuse_hooked_transformer(what)
-        what = _bridge_hugging_face(what, tokenizer)
-    bridge = as_bridge(what)
     if device is not None or kind is not None:
         raise ModelError(
             "device= and dtype= do not apply to a model that is loaded already; move it with model.to(...) before."
         )
+    _refuse_hooked_transformer(what)
+    if isinstance(what, torch.nn.Module) and not isinstance(what, TransformerBridge):
+        return as_bridge(_bridge_hugging_face(what, tokenizer))
+    bridge = as_bridge(what)
+    if tokenizer is not None and tokenizer is not bridge.tokenizer:
+        raise ModelError("a TransformerBridge has its tokenizer already; give tokenizer= when the bridge is made.")
     return bridge
 
 
@@ -190,6 +193,11 @@ def _keep_tokenizer(tokenizer: Any, name: str) -> None:
     settings = getattr(tokenizer, "init_kwargs", None)
     if settings is not None and not settings.get("name_or_path"):
         settings.update(name_or_path=name, add_bos_token=True)
+
+
+def _check_revision(what: Any, revision: str | None) -> None:
+    if revision is not None and (what is None or Path(what).suffix == ".gguf" or Path(what).is_dir()):
+        raise ModelError("revision= names a version on the Hub; it does not apply to the embedded model, folders, files.")
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from .gate import foreign_hooks
 from .handle import ModelHandle
 from .plan import Plan
 
@@ -22,6 +23,7 @@ def make_provenance(handle: ModelHandle, plan: Plan, check: dict[str, Any]) -> d
         "dtype": handle.dtype,
         "device": str(handle.device),
         "weights": "processed" if getattr(handle.bridge, "compatibility_mode", False) else "raw",
+        "hooks_on_model": foreign_hooks(handle.hooks),
         "site": plan.site.name,
         "hook": plan.site.hook,
         "hook_at": point.name,

@@ -31,6 +31,7 @@ class Run:
 
     `done` of `total` cells are measured so far. `wait()` returns the result; iterating yields partial results as cells
     arrive, the whole one last; `await run` works in a notebook cell. What fails while running is raised by all three.
+    KeyboardInterrupt while waiting or iterating cancels the sweep.
 
     Attributes:
         total: how many cells the sweep measures; cells known without computing are not among them.
@@ -48,6 +49,7 @@ class Run:
         self.patched = patched
         self.status = status
         self._done = 0
+        self._news = 0
         self._report = report
         self._error: BaseException | None = None
         self._cancel = threading.Event()
@@ -119,6 +121,7 @@ class Run:
             self.patched[:, cells] = values
             self.status[cells] = status
             self._done += len(cells) if status == MEASURED else 0
+            self._news += 1
             self._changed.notify_all()
             listeners = list(self._listeners)
         self._tell(listeners, cells)
@@ -150,12 +153,16 @@ class Run:
         return self.snapshot()
 
     def __iter__(self) -> Iterator[PatchResult]:
-        seen = -1
+        seen = 0
         while True:
-            with self._changed:
-                while self._done == seen and not self._over:
-                    self._changed.wait()
-                last, seen = self._over, self._done
+            try:
+                with self._changed:
+                    while self._news == seen and not self._over:
+                        self._changed.wait()
+                    last, seen = self._over, self._news
+            except KeyboardInterrupt:
+                self.cancel()
+                raise
             if last:
                 break
             yield self.snapshot()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from ..prompts import PromptPair, check_pair, encode_pair, warn_unknown_words
 from ..result import IMPLIED, MEASURED, PatchResult, make_data
 from ..sites import get_site
 from .baseline import RUNS, Baseline, record
-from .gate import Disturbed
+from .gate import undisturbed
 from .handle import ModelHandle, handle_of
 from .hooked import patched_logits
 from .plan import Plan, make_plan
@@ -28,8 +27,6 @@ from .run import Run
 _CHUNK_SECONDS = 0.3
 _CHUNK_CELLS = 8
 _CHUNK_TOKENS = 2048
-_ATTEMPTS = 3
-_T = TypeVar("_T")
 
 
 def patch(
@@ -91,9 +88,11 @@ def start(handle: ModelHandle, plan: Plan, batch_size: int | None = None) -> Run
 
 
 def score(metrics: tuple[Metric, ...], logits: Tensor, plan: Plan) -> np.ndarray:
-    """Return the metrics of logits [row, vocab] as float64 [metric, row]."""
+    """Return the metrics of logits [row, vocab] as float64 [metric, row]; half precision is scored in float32."""
     answer, foil = plan.pair.answer, plan.pair.foil
     assert answer is not None
+    if logits.dtype in (torch.bfloat16, torch.float16):
+        logits = logits.float()
     return np.stack([metric.score(logits, answer, foil).double().cpu().numpy() for metric in metrics])
 
 
@@ -140,7 +139,7 @@ class _Sweep:
     def _begin(self, run: Run) -> None:
         plan = self.plan
         hooks = [plan.site.hook_name(layer) for layer in plan.labels["layer"]]
-        self.baseline = self._undisturbed(lambda: record(self.handle, plan.pair, hooks))
+        self.baseline = undisturbed(self.handle.lock, lambda: record(self.handle, plan.pair, hooks))
         self.runs = score(plan.metrics, self.baseline.logits, plan)
         run.warning = self._gap_warning()
         implied = np.flatnonzero(plan.status.reshape(-1) == IMPLIED)
@@ -164,23 +163,13 @@ class _Sweep:
         """Return the metrics of the cells, [metric, cell]; a disturbed pass is made again before giving up."""
         assert self.baseline is not None
         baseline = self.baseline
-        logits, worst = self._undisturbed(lambda: patched_logits(self.handle, self.plan, baseline, cells.tolist()))
+        logits, worst = undisturbed(
+            self.handle.lock, lambda: patched_logits(self.handle, self.plan, baseline, cells.tolist())
+        )
         if not torch.isfinite(logits).all():
             raise PatchError("a patched run gave logits that are not finite; check the model's dtype.")
         self.worst, self.controls = max(self.worst, worst), self.controls + 1
         return score(self.plan.metrics, logits, self.plan)
-
-    def _undisturbed(self, measure: Callable[[], _T]) -> _T:
-        """Measure with the model's lock held, again when something else acted on the model meanwhile."""
-        attempt = 1
-        while True:
-            try:
-                with self.handle.lock:
-                    return measure()
-            except Disturbed:
-                if attempt == _ATTEMPTS:
-                    raise
-                attempt += 1
 
     def report(self, run: Run) -> PatchResult:
         """Return what is measured so far as a result."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import BertConfig, BertForMaskedLM
 
 from patchwidgets.engine.sweep import patch
 from patchwidgets.errors import PatchError
@@ -62,7 +63,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"pair": pair(corrupted=" \n ")}, r"the corrupted prompt is empty; type a text"),
     ({"pair": pair(clean=[])}, r"the clean prompt is empty"),
     ({"pair": pair(clean="w1 " * 20)}, r"the clean prompt has 21 tokens and the model's context holds 16; shorten it"),
-    ({"pair": pair(clean="[BOS] w1 w2")}, r"clean prompt begins with the BOS token '\[BOS\]' and another is put"),
+    ({"pair": pair(clean="[BOS] w1 w2")}, r"clean prompt contains the BOS token '\[BOS\]' and another is put"),
     ({"pair": pair([1, 2, 40], [1, 2, 3])}, r"clean: token id 40 is not in the vocabulary of 40 tokens"),
     ({"pair": pair([1, 2], [1, -3])}, r"corrupted: token id -3 is not in the vocabulary"),
     ({"pair": pair(answer="zebra")}, r"the answer 'zebra' is not in this model's vocabulary\. Choose a single token"),
@@ -161,3 +162,16 @@ def test_attention_that_hides_its_pattern_is_refused() -> None:
     model.original_model.config._attn_implementation = "sdpa"
     with pytest.raises(PatchError, match=r"computes attention with 'sdpa', which hides its patterns.*\"eager\""):
         patch(model, pair(), "z")
+
+
+def test_a_model_that_looks_ahead_is_refused() -> None:
+    """BERT reads both ways: a patch behind the first difference would move what stands before it."""
+    config = BertConfig(
+        vocab_size=models.VOCAB, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48
+    )
+    config._attn_implementation = "eager"
+    bert = BertForMaskedLM(config).eval()
+    bert.cls.predictions.decoder.weight.data.normal_(0, 1.0)
+    model = models.bridged(bert)
+    with pytest.raises(PatchError, match="a later token changes what this model says earlier: .* not a causal"):
+        patch(model, models.PAIR, "resid_pre")

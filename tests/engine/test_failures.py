@@ -87,7 +87,9 @@ def test_a_hook_of_the_user_that_raises_is_raised_too(gpt2: TransformerBridge) -
         raise BrokenError("the user's hook broke")
 
     with gpt2.hooks(fwd_hooks=[("blocks.2.hook_mlp_out", fail)]), pytest.raises(BrokenError, match="user's hook broke"):
-        start(gpt2).wait()
+        with pytest.warns(UserWarning, match="the model has hooks at blocks.2.hook_mlp_out"):
+            run = start(gpt2)
+        run.wait()
     assert models.state(gpt2) == before
 
 
@@ -102,8 +104,10 @@ def test_the_users_own_hooks_are_part_of_the_model_and_stay() -> None:
 
     model.add_hook("blocks.1.attn.hook_z", off)
     before = models.state(model)
-    result = start(model).wait()
+    with pytest.warns(UserWarning, match=r"hooks at blocks.1.attn.hook_z.*remove them with model.reset_hooks\(\)"):
+        result = start(model).wait()
     assert models.state(model) == before
+    assert result.provenance["hooks_on_model"] == ["blocks.1.attn.hook_z"]
     with torch.no_grad():
         last = model(models.tokens(model, str(models.PAIR.clean)))[0, -1]
     answer, foil = models.answer_ids()

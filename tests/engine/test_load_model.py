@@ -182,3 +182,22 @@ def test_importing_the_package_imports_no_torch() -> None:
     env = {"PYTHONPATH": str(Path(patchwidgets.__file__).parents[1])}
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("what", [None, "folder"])
+def test_a_revision_of_what_has_none_is_refused(what: str | None, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="revision= names a version on the Hub"):
+        load_model(None if what is None else tmp_path, revision="main")
+
+
+def test_a_refused_hugging_face_model_is_not_bridged() -> None:
+    model = models.hugging_face("gpt2")
+    before = list(model.modules())
+    with pytest.raises(ModelError, match="do not apply to a model that is loaded already"):
+        load_model(model, tokenizer=models.tokenizer(), dtype="float32")
+    assert list(model.modules()) == before
+
+
+def test_a_second_tokenizer_for_a_bridge_is_refused(gpt2: TransformerBridge) -> None:
+    with pytest.raises(ModelError, match="has its tokenizer already"):
+        load_model(gpt2, tokenizer=models.tokenizer())

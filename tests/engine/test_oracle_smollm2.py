@@ -136,7 +136,7 @@ def test_a_multi_token_answer_suggests_what_the_model_itself_expects(
 def test_a_typed_bos_is_doubled_only_when_another_is_prepended(model: TransformerBridge) -> None:
     bos = model.tokenizer.bos_token
     pair = PromptPair(f"{bos}{PAIR.clean}", f"{bos}{PAIR.corrupted}", answer=" Mary", foil=" John")
-    with pytest.raises(PatchError, match=r"begins with the BOS token .* leave it out of the text, or use prep"):
+    with pytest.raises(PatchError, match=r"contains the BOS token .* leave it out of the text, or use prep"):
         patch(model, pair, "z")
     typed = patch(model, pair, "resid_pre", layers=0, positions=0, prepend_bos=False).wait()
     prepended = sweep(model, "resid_pre", layers=0, positions=0, prepend_bos=True)
