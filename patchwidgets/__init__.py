@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .explorer import Explorer as Explorer
     from .explorer import explore as explore
     from .presets import PRESETS as PRESETS
+    from .presets import preset as preset
     from .prompts import PromptPair as PromptPair
     from .result import PatchResult as PatchResult
 
@@ -26,6 +27,7 @@ _HOMES = {
     "explore": "explorer",
     "Explorer": "explorer",
     "PRESETS": "presets",
+    "preset": "presets",
     "PromptPair": "prompts",
     "PatchResult": "result",
 }

@@ -14,16 +14,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens over a grid's columns: both prompts' texts and the position of a beginning-of-sequence token."""
+    """The tokens over a grid's columns: both prompts' texts and the position of a beginning-of-sequence token.
+
+    `differs` says per position whether the two prompts hold different tokens; it defaults to where the texts differ,
+    which is not the same where two tokens have one text.
+    """
 
     clean: Sequence[str]
     corrupted: Sequence[str]
     bos: int | None = None
+    differs: Sequence[bool] | None = None
 
     def columns(self, positions: Sequence[int]) -> dict[str, Any]:
         """Return the column description of the given positions, as views draw it."""
         clean, corrupted = ([texts[p] for p in positions] for texts in (self.clean, self.corrupted))
-        differs = [a != b for a, b in zip(clean, corrupted, strict=True)]
+        known = self.differs
+        differs = [self.clean[p] != self.corrupted[p] if known is None else bool(known[p]) for p in positions]
         bos = list(positions).index(self.bos) if self.bos is not None and self.bos in positions else None
         return {
             "kind": "tokens", "title": "token", "clean": clean, "corrupted": corrupted, "differs": differs, "bos": bos,
@@ -98,4 +104,5 @@ def grid_of(result: PatchResult) -> Grid:
     """Return the table of a result."""
     p = result.provenance
     labels = {axis: [int(i) for i in result.data[axis].values] for axis in result.by}
-    return make_grid(result.by, labels, Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"]))
+    differs = [a != b for a, b in zip(p["tokens"]["clean"], p["tokens"]["corrupted"], strict=True)]
+    return make_grid(result.by, labels, Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs))

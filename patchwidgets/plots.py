@@ -17,8 +17,10 @@ from matplotlib.patches import Rectangle
 from . import words
 from .errors import PatchError, quoted
 from .grid import Grid, grid_of
+from .lettering import LABEL_SIZE, NUMBER_SIZE, literal, settle
 from .result import PatchResult, check_result
 
+_MOST_NUMBERS = 250
 _HATCHES = {"implied": ("////", "#00000022"), "unavailable": ("xxxx", "#00000088")}
 
 
@@ -35,9 +37,10 @@ def heatmap(
     """Draw a result as a seaborn heatmap centred on 0 and return its Axes.
 
     Normalized effects are drawn where there are any, raw effects (in the metric's unit) where the gap is too small.
-    `annot` writes the numbers, by default when there are at most 250 cells; `cmap` is any matplotlib colormap;
-    `limit` the value of the strongest colour, by default 1, or the largest effect when raw. Cells known without
-    computing are hatched lightly, unavailable ones strongly, pending ones are blank.
+    `annot` writes the numbers, by default when there are at most 250 cells and they fit; `cmap` is any matplotlib
+    colormap; `limit` the value of the strongest colour, by default 1, or the largest effect when raw. Cells known
+    without computing are hatched lightly, unavailable ones strongly, pending ones are blank. A column whose tokens
+    differ is labelled with both, the clean one above (left of, where labels are turned) the corrupted one.
     """
     check_result(result)
     name = metric or result.metrics[0]
@@ -46,21 +49,27 @@ def heatmap(
     grid = grid_of(result)
     values, unit = _values(result, name, grid)
     strongest = limit if limit is not None else 1.0 if unit == result.intervention.moved else _largest(values)
-    rows, cols = grid.shape
+    numbers = _numbers(values, fmt) if annot or (annot is None and values.size <= _MOST_NUMBERS) else None
     if ax is None:
-        _, ax = plt.subplots(figsize=(max(4.0, 0.62 * cols + 2.2), max(2.4, 0.30 * rows + 1.8)), layout="constrained")
+        _, ax = plt.subplots(figsize=_figure_size(grid, numbers), layout="constrained")
+    inches = ax.bbox.width / ax.figure.canvas.figure.dpi
+    bar = {"extend": _beyond(values, strongest), "ticks": [-strongest, -strongest / 2, 0.0, strongest / 2, strongest]}
+    bar |= {"fraction": min(0.15, 0.3 / inches), "pad": min(0.05, 0.15 / inches)}
     sns.heatmap(
         values, ax=ax, cmap=scale() if cmap is None else cmap, center=0.0, vmin=-strongest, vmax=strongest,
-        annot=annot if annot is not None else values.size <= 250, fmt=fmt, linewidths=0.5, linecolor="white",
-        annot_kws={"size": 7}, cbar_kws={"label": f"{name}: {unit}"}, xticklabels=_column_labels(grid),
-        yticklabels=grid.rows,
+        annot=False if numbers is None else numbers, fmt="", linewidths=0.5, linecolor="white",
+        annot_kws={"size": NUMBER_SIZE}, cbar_kws=bar, xticklabels=False, yticklabels=False,
     )  # fmt: skip
     _hatch(ax, result, grid)
+    ax.set_xlabel(grid.columns["title"], fontsize=LABEL_SIZE)
+    ax.set_ylabel(grid.row_title, fontsize=LABEL_SIZE)
+    colour_bar = ax.collections[0].colorbar
+    assert colour_bar is not None
+    colour_bar.set_label(f"{name}: {unit}", fontsize=LABEL_SIZE)
+    colour_bar.ax.tick_params(labelsize=LABEL_SIZE)
     said = words.meaning(result.provenance)
-    ax.set_title(f"{said['title']}\n{result.provenance['model']}, {words.baselines(result)}", fontsize=9, loc="left")
-    ax.set_xlabel(grid.columns["title"])
-    ax.set_ylabel(grid.row_title)
-    ax.tick_params(axis="y", rotation=0)
+    title = f"{said['title']}\n{result.provenance['model']}, {words.baselines(result.select(name))}"
+    settle(ax, grid, literal(title), drop_numbers=annot is None)
     return ax
 
 
@@ -84,22 +93,30 @@ def _largest(values: np.ndarray) -> float:
     return float(found.max()) if found.size and found.max() > 0 else 1.0
 
 
-def _column_labels(grid: Grid) -> list[str]:
-    columns = grid.columns
-    if columns["kind"] == "labels":
-        return columns["labels"]
-    pairs = zip(columns["clean"], columns["corrupted"], strict=True)
-    return [_plain(clean) if clean == other else f"{_plain(clean)} / {_plain(other)}" for clean, other in pairs]
+def _numbers(values: np.ndarray, fmt: str) -> np.ndarray:
+    """Return the values as text; what rounds to zero has no sign."""
+    try:
+        texts = [format(float(value), fmt) for value in values.flat]
+    except ValueError as error:
+        raise PatchError(f"fmt={quoted(fmt)} is no format of a number; use for instance '.2f'.") from error
+    plain = [text.replace("-", "") if not set(text) & set("123456789") else text for text in texts]
+    return np.array(plain, dtype=object).reshape(values.shape)
 
 
-_SIGNS = {"\n": "\u21b5", "\t": "\u2192"}
+def _beyond(values: np.ndarray, strongest: float) -> str:
+    """Return at which ends of the scale there are values stronger than its strongest colour."""
+    found = values[np.isfinite(values)]
+    over, under = bool((found > 1.005 * strongest).any()), bool((found < -1.005 * strongest).any())
+    return "both" if over and under else "max" if over else "min" if under else "neither"
 
 
-def _plain(text: str) -> str:
-    """Show spaces and newlines, and keep matplotlib from reading a dollar sign as mathematics."""
-    shown = "".join(_SIGNS.get(sign, sign if sign.isprintable() else "\ufffd") for sign in text)
-    shown = f"\u00b7{shown[1:]}" if shown.startswith(" ") else shown
-    return shown.replace("$", r"\$")
+def _figure_size(grid: Grid, numbers: np.ndarray | None) -> tuple[float, float]:
+    """Return width and height in inches: cells as large as their numbers and labels need, and no larger."""
+    rows, cols = grid.shape
+    longest = 0 if numbers is None else max(len(text) for text in numbers.flat)
+    width = max(longest * 0.065 + 0.08, min(0.6, 9 / cols), 0.22)
+    height = max(0.2 if longest else 0.11, min(0.3, 7 / rows))
+    return max(3.6, width * cols + 1.7), max(2.4, height * rows + 1.5)
 
 
 def _hatch(ax: Axes, result: PatchResult, grid: Grid) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from .errors import FileError, PatchError, quoted
+from .files import written_whole
 from .interventions import Patch
 from .metrics import gap_too_small
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STATUSES = ("measured", "implied", "estimated", "pending", "unavailable")
+"""The statuses of a cell in the order of their codes."""
 MEASURED, IMPLIED, ESTIMATED, PENDING, UNAVAILABLE = range(5)
 _TEXTS = ["token", "token_corrupted"]
 FORMAT = "patchwidgets result 1"
@@ -140,12 +141,8 @@ class PatchResult:
         target = Path(path)
         data = self.data.assign_attrs(format=FORMAT, provenance=json.dumps(self.provenance))
         data = data.assign(status=data["status"].astype(object)).drop_vars(_TEXTS, errors="ignore")
-        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
+        with written_whole(target) as partial:
             data.to_netcdf(partial, engine="h5netcdf")
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
         return target
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from .interventions import Patch
@@ -62,12 +63,34 @@ def _and(names: list[str]) -> str:
 
 def origin(result: PatchResult) -> str:
     """Return one line that says where the numbers come from and how far they can be trusted."""
-    p, check = result.provenance, result.check
-    smallest = max(tolerance(p["dtype"], _gap(result, i)) for i in range(len(result.metrics)))
+    check = result.check
+    agreed = f"unpatched rows gave the base run's logits within {check['worst_logit_difference']:.1g}"
+    unresolved = f"effects below {_resolution(result)} are not resolved."
+    return "; ".join([_made_by(result), *([agreed] if check["controls"] else []), unresolved])
+
+
+def _made_by(result: PatchResult) -> str:
+    p = result.provenance
     return (
-        f"{p['model']}, {p['weights']} weights, {p['dtype']} on {p['device']}; {p['engine']} engine, TransformerLens "
-        f"{p['versions']['transformer-lens']}; {check['controls']} control runs, largest logit difference "
-        f"{check['worst_logit_difference']:.1g}; effects below {smallest:.1g} are not resolved."
+        f"{p['model']}, {p['weights']} weights, {p['dtype']} on {p['device']}; {p['engine']} engine, "
+        f"TransformerLens {p['versions']['transformer-lens']}"
+    )
+
+
+def _resolution(result: PatchResult) -> str:
+    """Return the size below which an effect may be rounding, for the metric with the widest gap."""
+    dtype = result.provenance["dtype"]
+    return f"{max(tolerance(dtype, _gap(result, i)) for i in range(len(result.metrics))):.1g}"
+
+
+def _checked(result: PatchResult) -> str:
+    check = result.check
+    if not check["controls"]:
+        return "No batch of patches was run, so there was nothing to check."
+    batches = "the one batch" if check["controls"] == 1 else f"each of {check['controls']} batches"
+    return (
+        f"Check: in {batches}, unpatched rows run beside the patched ones gave the base run's logits again "
+        f"(largest difference {check['worst_logit_difference']:.1g})."
     )
 
 
@@ -83,11 +106,20 @@ def baselines(result: PatchResult) -> str:
 
 
 def describe(result: PatchResult) -> str:
-    """Return what a cell of the result means, what its values mean, the baselines and the origin, one per line."""
+    """Return what a cell of the result means, what its values mean, the baselines and the origin, in sentences.
+
+    Every sentence begins a line; lines are wrapped at 88 columns.
+    """
     said = meaning(result.provenance)
-    lines = [said["title"], said["sentence"], said["high"], said["near_zero"], said["negative"], baselines(result)]
-    lines += small_gaps(result)
-    return "\n".join([*lines, origin(result)])
+    lines = [f"{said['title']}.", said["sentence"]]
+    lines += [_sentence(said[name]) for name in ("high", "near_zero", "negative")]
+    lines += [f"The two runs: {baselines(result)}.", *small_gaps(result), f"Measured on {_made_by(result)}."]
+    lines += [_checked(result), f"Effects below {_resolution(result)} are not resolved at this precision."]
+    return "\n".join(textwrap.fill(line, 88, break_long_words=False, break_on_hyphens=False) for line in lines)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def small_gaps(result: PatchResult) -> list[str]:
@@ -115,7 +147,7 @@ _SCRIPT = '''"""{title}, measured with TransformerLens alone."""
 import torch
 {imports}
 
-model = {load}
+model = {load}{processing}
 clean = torch.tensor([{clean}], device={device!r})
 corrupted = torch.tensor([{corrupted}], device={device!r})
 answer, foil = {answer}, {foil}
@@ -147,6 +179,11 @@ with torch.no_grad():
 {pad}    print({axes}, metric, value, (value - base_score[metric]) / gap if gap else float("nan"))
 '''
 
+_PROCESSING = {
+    "raw": "",
+    "processed": "\nmodel.enable_compatibility_mode()  # the default processing; give the options you used",
+}
+
 _METRIC_CODE = {
     "logit_diff": "lambda last: last[answer] - last[foil]",
     "logit": "lambda last: last[answer]",
@@ -164,7 +201,7 @@ def code(result: PatchResult) -> str:
         loops += f"{pad}for {axis} in {[int(i) for i in result.data[axis].values]}:\n"
         pad += "    "
     return _SCRIPT.format(
-        title=meaning(p)["title"].capitalize(), imports=imports, load=load, device=p["device"],
+        title=meaning(p)["title"], imports=imports, load=load, processing=_PROCESSING[p["weights"]], device=p["device"],
         clean=p["tokens"]["clean"], corrupted=p["tokens"]["corrupted"],
         answer=p["answer"]["token"], foil=None if p["foil"] is None else p["foil"]["token"],
         base=patch.base, source=patch.source,

@@ -91,7 +91,13 @@ def test_the_grid_of_a_result_shows_each_cell_where_its_name_is(gpt2: Transforme
     assert grid.columns["bos"] == 0
 
 
-def test_equal_texts_of_different_tokens_are_still_a_difference() -> None:
+def test_equal_texts_of_different_tokens_are_still_a_difference(gpt2: TransformerBridge) -> None:
     """Two ids may be spelled alike; the strip marks what the model was given, as the measured cells do."""
-    tokens = Tokens(["a", "b"], ["a", "b"])
-    assert tokens.columns([0, 1])["differs"] == [False, False]
+    assert Tokens(["a", "b"], ["a", "b"]).columns([0, 1])["differs"] == [False, False]
+    assert Tokens(["a", "b"], ["a", "b"], differs=[False, True]).columns([1, 0])["differs"] == [True, False]
+    result = patch(gpt2, models.PAIR, "resid_pre").wait()
+    for run in ("clean", "corrupted"):
+        result.provenance["texts"][run][3] = "a"
+    columns = grid_of(result).columns
+    assert columns["differs"] == [False, False, False, True, False, True, False]
+    assert columns["clean"][3] == columns["corrupted"][3] == "a"

@@ -16,24 +16,30 @@ PACKAGE = Path(__file__).resolve().parents[1] / "patchwidgets"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 VOCABULARY = {"errors", "interventions", "metrics", "presets", "prompts", "sites"}
-DATA = VOCABULARY | {"result"}
+DATA = VOCABULARY | {"files", "result"}
 READERS = {"grid", "words"}
 
 # A room is a module or a folder right under patchwidgets/. Each may import itself and the rooms named here.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "sites": {"errors"},
     "prompts": {"errors", "sites"},
     "presets": {"errors", "prompts"},
+    "alignment": {"errors"},
+    "stats": {"errors"},
+    "datasets": {"errors", "files", "prompts"},
+    "generators": {"datasets", "errors", "prompts"},
     "interventions": {"errors", "prompts", "sites"},
     "metrics": {"errors", "prompts", "sites"},
-    "result": VOCABULARY,
+    "result": VOCABULARY | {"files"},
     "grid": DATA,
     "words": DATA,
     "embedded": {"errors"},
     "engine": DATA | {"embedded"},
     "views": DATA | READERS,
-    "plots": DATA | READERS,
+    "lettering": {"grid"},
+    "plots": DATA | READERS | {"lettering"},
     "publish": DATA | READERS | {"plots", "views"},
     "explorer": DATA | READERS | {"embedded", "engine", "plots", "publish", "views"},
 }

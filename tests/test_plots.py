@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets import words
@@ -20,7 +22,7 @@ from patchwidgets.engine.sweep import patch
 from patchwidgets.errors import PatchError
 from patchwidgets.grid import grid_of
 from patchwidgets.plots import heatmap, scale
-from patchwidgets.result import PatchResult
+from patchwidgets.result import PatchResult, make_data
 from tests import models
 
 # Seaborn's own call; matplotlib 3.11 will do without it one day.
@@ -52,10 +54,10 @@ def test_the_values_drawn_are_the_results(result: PatchResult) -> None:
     assert isinstance(ax, plt.Axes)
     np.testing.assert_array_equal(drawn(ax), result.normalized.sel(metric="logit_diff").values)
     texts = [text.get_text() for text in ax.texts]
-    assert texts == [f"{value:.2f}" for value in result.normalized.values[0].ravel()]
+    assert texts == [f"{value:z.2f}" for value in result.normalized.values[0].ravel()]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1", "2"]
     assert [label.get_text() for label in ax.get_xticklabels()] == [
-        "[BOS]", "w1", "w2", "w3 / w9", "w4", "w5 / w8", "w6",
+        "BOS", "w1", "w2", "w3\nw9", "w4", "w5\nw8", "w6",
     ]  # fmt: skip
 
 
@@ -82,8 +84,10 @@ def test_positive_is_blue_in_the_own_scale_and_any_other_may_be_named(result: Pa
 def test_title_labels_and_bar_say_what_it_is(result: PatchResult) -> None:
     ax = result.plot()
     title = ax.get_title(loc="left")
-    assert words.meaning(result.provenance)["title"] in title
-    assert f"logit_diff {float(result.data['clean'][0]):+.2f} clean" in title
+    told = " ".join(title.split())
+    assert told.startswith(words.meaning(result.provenance)["title"])
+    assert f"logit_diff {float(result.data['clean'][0]):+.2f} clean" in told
+    assert "prob" not in told
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("token", "layer")
     assert ax.collections[0].colorbar.ax.get_ylabel() == "logit_diff: recovered"
     assert "important" not in title
@@ -92,7 +96,7 @@ def test_title_labels_and_bar_say_what_it_is(result: PatchResult) -> None:
 def test_numbers_can_be_turned_off_and_formatted(result: PatchResult) -> None:
     assert not list(result.plot(annot=False).texts)
     values = result.normalized.values[0].ravel()
-    assert [text.get_text() for text in result.plot(fmt=".1f").texts] == [f"{value:.1f}" for value in values]
+    assert [text.get_text() for text in result.plot(fmt=".1f").texts] == [f"{value:z.1f}" for value in values]
 
 
 def test_it_draws_into_the_axes_it_is_given(result: PatchResult) -> None:
@@ -164,13 +168,106 @@ def test_any_token_can_be_a_label(result: PatchResult, text: str) -> None:
     hostile.provenance["model"] = "a $model$ with_{braces"
     ax = hostile.plot()
     ax.figure.canvas.draw()
-    assert ax.get_xticklabels()[3].get_text().endswith(" / w9")
+    assert ax.get_xticklabels()[3].get_text().endswith(("\nw9", " / w9"))
 
 
 def test_leading_spaces_are_seen_in_both_tokens(result: PatchResult) -> None:
     spaced = PatchResult(result.data, copy.deepcopy(result.provenance))
     spaced.provenance["texts"]["clean"][3], spaced.provenance["texts"]["corrupted"][3] = " Mary", " Anna"
-    assert spaced.plot().get_xticklabels()[3].get_text() == "·Mary / ·Anna"
+    assert spaced.plot().get_xticklabels()[3].get_text() == "·Mary\n·Anna"
+
+
+SIZES = [(12, 1), (12, 4), (12, 15), (12, 40), (30, 9), (60, 60), (2, 3)]
+
+
+def made(rows: int, cols: int) -> PatchResult:
+    """A result of any size: every value is 1/3 of the gap; the two prompts differ in two long tokens."""
+    texts = [(f" word{i % 7}"[: 3 + i % 5],) * 2 for i in range(cols)]
+    texts[0] = ("<|endoftext|>", "<|endoftext|>")
+    texts[cols // 2] = (" Elizabeth", " Johnson")
+    by = ("layer",) if cols == 1 else ("layer", "pos")
+    sizes = {"layer": rows, "pos": cols}
+    patched, status = np.full((1, rows, cols), 0.4), np.zeros((rows, cols), int)
+    data = make_data(by, sizes, ("prob",), patched, status, [0.8], [0.2], texts)
+    runs = {"clean": [a for a, _ in texts], "corrupted": [b for _, b in texts]}
+    ids = {"clean": list(range(cols)), "corrupted": [*range(cols // 2), 99, *range(cols // 2 + 1, cols)]}
+    provenance = {"site": "resid_pre", "direction": "denoise", "by": list(by), "metrics": ["prob"], "bos_at": 0}
+    return PatchResult(data, {**provenance, "texts": runs, "tokens": ids, "model": "SmolLM2-135M-Instruct"})
+
+
+def assert_nothing_is_cut(ax: plt.Axes) -> None:
+    """Everything written is on the page, and no column's label runs into its neighbour's."""
+    figure = ax.figure
+    figure.canvas.draw()
+    page = figure.bbox.padded(0.5)
+    bar = ax.collections[0].colorbar.ax
+    title = next(text for text in ax.findobj(Text) if text.get_text() == ax.get_title(loc="left"))
+    names = [title, ax.xaxis.label, ax.yaxis.label, bar.yaxis.label]
+    for text in [*names, *ax.get_xticklabels(), *ax.get_yticklabels()]:
+        box = text.get_window_extent()
+        if text.get_text():
+            inside = box.x0 >= page.x0 and box.y0 >= page.y0 and box.x1 <= page.x1 and box.y1 <= page.y1
+            assert inside, (text.get_text(), box.extents, page.extents)
+    assert title.get_window_extent().y0 >= ax.bbox.y1
+    for labels, side in ((ax.get_xticklabels(), "x"), (ax.get_yticklabels(), "y")):
+        boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: getattr(box, f"{side}0"))
+        for one, next_one in itertools.pairwise(boxes):
+            assert getattr(one, f"{side}1") <= getattr(next_one, f"{side}0") + 1.5, side
+
+
+@pytest.mark.parametrize(("rows", "cols"), SIZES)
+def test_nothing_is_cut_or_overprinted_in_a_figure_of_its_own(rows: int, cols: int) -> None:
+    ax = made(rows, cols).plot()
+    assert_nothing_is_cut(ax)
+    assert max(ax.figure.get_size_inches()) < 16
+    for text in ax.texts:
+        assert text.get_window_extent().width <= ax.bbox.width / cols
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+@pytest.mark.parametrize(("rows", "cols"), SIZES)
+def test_nothing_is_cut_in_axes_that_were_given(rows: int, cols: int, layout: str | None) -> None:
+    _, ax = plt.subplots(figsize=(5, 4), layout=layout)
+    assert_nothing_is_cut(made(rows, cols).plot(ax=ax))
+
+
+def test_a_changed_token_is_marked_by_its_ids() -> None:
+    result = made(2, 4)
+    result.provenance["texts"]["corrupted"][2] = " Elizabeth"
+    labels = result.plot().get_xticklabels()
+    assert [label.get_text() for label in labels] == ["BOS", "·wor", "·Elizabeth\n·Elizabeth", "·word3"]
+    assert [label.get_fontweight() for label in labels] == ["normal", "normal", "bold", "normal"]
+
+
+@pytest.mark.parametrize(("value", "fmt", "text"), [
+    (-0.001, ".2f", "0.00"), (-0.0, ".2f", "0.00"), (-0.04, ".1f", "0.0"), (-0.006, ".2f", "-0.01"),
+    (-0.0004, "+.2f", "0.00"), (-0.002, ".1%", "-0.2%"), (-1e-9, ".0e", "-1e-09"), (-0.0, ".1e", "0.0e+00"),
+])  # fmt: skip
+def test_what_rounds_to_zero_has_no_minus(value: float, fmt: str, text: str) -> None:
+    result = made(1, 2)
+    result.data["patched"][:] = 0.2 + value * (0.8 - 0.2)
+    assert [number.get_text() for number in result.plot(fmt=fmt).texts] == [text] * 2
+
+
+def test_a_format_that_is_none_is_refused() -> None:
+    with pytest.raises(PatchError, match=r"fmt='\.2q' is no format of a number; use for instance '\.2f'"):
+        made(1, 2).plot(fmt=".2q")
+
+
+def test_numbers_that_fit_no_cell_are_left_out_unless_asked_for() -> None:
+    _, ax = plt.subplots(figsize=(2.5, 2), layout="constrained")
+    assert not made(12, 15).plot(ax=ax).texts
+    _, ax = plt.subplots(figsize=(2.5, 2), layout="constrained")
+    assert len(made(12, 15).plot(annot=True, ax=ax).texts) == 12 * 15
+
+
+def test_the_bar_has_points_where_colours_do_not_tell_the_value() -> None:
+    result = made(1, 3)
+    assert result.plot().collections[0].colorbar.extend == "neither"
+    result.data["patched"][0, 0] = [1.0, 0.2, 0.2]
+    assert result.plot().collections[0].colorbar.extend == "max"
+    result.data["patched"][0, 0] = [1.0, -0.9, 0.2]
+    assert result.plot().collections[0].colorbar.extend == "both"
 
 
 def test_no_screen_is_needed() -> None:

@@ -7,6 +7,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets import words
 from patchwidgets.engine.sweep import patch
+from patchwidgets.metrics import tolerance
 from patchwidgets.result import PatchResult
 from patchwidgets.sites import SITES
 from tests import models
@@ -64,7 +65,7 @@ def test_every_setting_has_words_and_none_says_important(site: str, direction: s
 
 
 def test_describe_tells_meaning_baselines_and_origin(denoised: PatchResult) -> None:
-    told = denoised.describe()
+    told = " ".join(denoised.describe().split())
     data = denoised.data
     for name in ("logit_diff", "prob"):
         clean, corrupted = (float(data[run].sel(metric=name)) for run in ("clean", "corrupted"))
@@ -72,9 +73,34 @@ def test_describe_tells_meaning_baselines_and_origin(denoised: PatchResult) -> N
     assert "float64 on cpu" in told
     assert "raw weights" in told
     assert "hooked engine" in told
-    assert "effects below 1e-08 are not resolved" in told.replace("2e-08", "1e-08").replace("3e-08", "1e-08")
-    assert f"{denoised.check['controls']} control runs" in told
+    gaps = (float(data["clean"].sel(metric=name) - data["corrupted"].sel(metric=name)) for name in denoised.metrics)
+    assert f"Effects below {max(tolerance('float64', gap) for gap in gaps):.1g} are not resolved" in told
+    assert "unpatched rows run beside the patched ones gave the base run's logits again (largest difference" in told
     assert "important" not in told
+
+
+def test_describe_is_sentences_on_lines_of_88_columns(denoised: PatchResult, noised: PatchResult) -> None:
+    for result in (denoised, noised):
+        lines = result.describe().splitlines()
+        assert max(len(line) for line in lines) <= 88
+        assert lines[0] == f"{words.meaning(result.provenance)['title']}."
+        text = " ".join(lines)
+        assert text.endswith(".")
+        assert "control" not in text
+
+
+@pytest.mark.parametrize(("batches", "told"), [(1, "in the one batch, "), (3, "in each of 3 batches, "), (0, None)])
+def test_the_check_is_told_as_it_was(denoised: PatchResult, batches: int, told: str | None) -> None:
+    check = {"controls": batches, "worst_logit_difference": 2e-6}
+    result = PatchResult(denoised.data, {**denoised.provenance, "check": check})
+    described = " ".join(result.describe().split())
+    if told is None:
+        assert "No batch of patches was run, so there was nothing to check." in described
+        assert "unpatched rows" not in words.origin(result)
+    else:
+        assert f"Check: {told}unpatched rows" in described
+        assert "(largest difference 2e-06)" in described
+        assert "unpatched rows gave the base run's logits within 2e-06; effects below" in words.origin(result)
 
 
 def test_units_are_the_metrics_own() -> None:

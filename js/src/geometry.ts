@@ -48,7 +48,12 @@ export function headerCells(columns: Columns): HeaderCell[] {
   });
 }
 
-export const cellTextWidth = (text: string, px = TOKEN_PX): number => Math.ceil(textWidth(text, `${px}px ${MONO}`));
+/** The width of a text's longest line. */
+export const cellTextWidth = (text: string, px = TOKEN_PX): number =>
+  Math.ceil(Math.max(...text.split("\n").map((line) => textWidth(line, `${px}px ${MONO}`))));
+
+/** A label in lines that end after its underscores. */
+const broken = (cell: HeaderCell): HeaderCell => ({ ...cell, clean: cell.clean.replace(/_(?=[^_])/g, "_\n") });
 
 const widest = (cells: readonly HeaderCell[], px = TOKEN_PX): number => {
   const width = (c: HeaderCell) => Math.max(cellTextWidth(c.clean, px), cellTextWidth(c.corrupted ?? "", px));
@@ -57,7 +62,8 @@ const widest = (cells: readonly HeaderCell[], px = TOKEN_PX): number => {
 
 function headerHeight(cells: readonly HeaderCell[], mode: HeaderMode, kind: Columns["kind"], cap: number): number {
   const differ = cells.some((c) => c.corrupted !== null);
-  if (mode === "flat") return (kind === "labels" ? LINE : 0) + (differ ? 2 * LINE + 8 : LINE + 4);
+  const lines = kind === "labels" ? Math.max(1, ...cells.map((c) => c.clean.split("\n").length)) : 1;
+  if (mode === "flat") return (kind === "labels" ? LINE : 0) + (differ ? 2 * LINE + 8 : lines * LINE + 4);
   const length = (c: HeaderCell) => {
     const [a, b] = [c.clean, c.corrupted ?? ""].map((text) => Math.min(cap, cellTextWidth(text)));
     return mode === "stack" && b ? a + b + 6 : Math.max(a, b);
@@ -83,19 +89,22 @@ const clamp = (x: number, lo: number, hi: number): number => Math.max(lo, Math.m
 /** Lays out a grid: whole-pixel columns as wide as the room allows, scrolling when that is too narrow. */
 export function planGrid(input: GridInput): GridPlan {
   const { columns, rows, rowTitle, available, compact } = input;
-  const cells = headerCells(columns);
-  const n = Math.max(1, cells.length);
+  const whole = headerCells(columns);
+  const n = Math.max(1, whole.length);
   const longest = Math.max(18, cellTextWidth(rowTitle), ...rows.map((row) => cellTextWidth(row)));
   const labelW = Math.min(longest + 8, input.labelMax ?? Infinity);
   const room = Math.floor((available - labelW) / n);
   const labels = columns.kind === "labels";
-  const text = widest(cells);
+  const text = widest(whole);
   const narrow = labels ? Math.min(30, text + 4) : 14;
   const wide = compact ? 46 : labels ? 60 : 76;
   const cellW = clamp(room, narrow, Math.max(wide, Math.min(text + 8, 110)));
-  const boxed = widest(cells.filter((cell) => cell.corrupted !== null));
+  const boxed = widest(whole.filter((cell) => cell.corrupted !== null));
   const fits = text + 3 <= cellW && boxed + 6 <= cellW;
-  const mode: HeaderMode = fits || labels ? "flat" : cellW >= 2 * TOKEN_PX + 8 ? "side" : "stack";
+  const inLines = labels && !fits ? whole.map(broken) : whole;
+  const flat = fits || (labels && widest(inLines) + 2 <= cellW);
+  const cells = flat ? inLines : whole;
+  const mode: HeaderMode = flat ? "flat" : !labels && cellW >= 2 * TOKEN_PX + 8 ? "side" : "stack";
   const height = headerHeight(cells, mode, columns.kind, compact ? 72 : 120);
   const [tall, least, most] = compact ? [200, 11, 24] : [470, 10, 40];
   const cellH = input.cellH ?? clamp(Math.round(tall / Math.max(1, rows.length)), least, most);

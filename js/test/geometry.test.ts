@@ -81,3 +81,33 @@ test("nothing to show is laid out as nothing", () => {
   const grid = planGrid({ columns: tokens([]), rows: [], rowTitle: "layer", available: 400, compact: false });
   expect([grid.width, grid.gridH, grid.edges]).toEqual([0, 0, [0]]);
 });
+
+describe("labels with underscores", () => {
+  const parts = ["resid_pre", "attn_out", "mlp_out", "resid_post"];
+  const room = (available: number) =>
+    planGrid({
+      columns: { kind: "labels", title: "", labels: parts },
+      rows: ["3"],
+      rowTitle: "layer",
+      available,
+      compact: true,
+    });
+  const shown = (available: number) => room(available).cells.map((cell) => cell.clean);
+
+  test("stand in one line where there is room", () => {
+    expect(shown(600)).toEqual(parts);
+    expect(room(600).mode).toBe("flat");
+  });
+
+  test("break after the underscore where there is less, and the header grows by a line", () => {
+    expect(shown(250)).toEqual(["resid_\npre", "attn_\nout", "mlp_\nout", "resid_\npost"]);
+    expect(room(250).mode).toBe("flat");
+    expect(room(250).height).toBe(room(600).height + 15);
+    expect(room(250).cells[0].full).toBe("resid_pre");
+  });
+
+  test("are turned, whole, where a line does not fit either", () => {
+    expect(shown(150)).toEqual(parts);
+    expect(room(150).mode).toBe("stack");
+  });
+});

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from .. import words
+from ..files import written_whole
 from ..result import PatchResult
 from ..views.of_result import heatmap_of
 from .page import render_page
@@ -25,10 +26,6 @@ def write_page(result: PatchResult, path: Path) -> Path:
     page = render_page(
         words.meaning(p)["title"], [heatmap_of(result)], intro=[*prompts, words.baselines(result)], details=details
     )
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path) as partial:
         partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path

@@ -5,10 +5,11 @@ Views know arrays, tokens and words; they compute no science and import neither 
 
 from __future__ import annotations
 
+from ..result import STATUSES
 from .attention import AttentionView
 from .base import View
 from .columns import label_columns, token_columns
-from .heatmap import STATUSES, Heatmap
+from .heatmap import Heatmap
 from .predictions import Predictions
 from .tokens import TokenStrip
 

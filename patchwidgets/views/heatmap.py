@@ -11,11 +11,9 @@ from numpy.typing import ArrayLike
 from traitlets import Bool, Bunch, Bytes, Dict, Enum, Float, Int, List, Unicode
 
 from ..errors import PatchError
+from ..result import STATUSES
 from .base import View, float_array, position
 from .columns import column_count, label_columns
-
-STATUSES = ("measured", "implied", "estimated", "pending", "unavailable")
-"""The statuses of a cell in the order of their codes."""
 
 _VALUES = ("normalized", "effect", "patched")
 _DATA = (*_VALUES, "status")

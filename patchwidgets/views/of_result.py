@@ -19,10 +19,11 @@ _RAW_WORDS = {
 
 
 def heatmap_of(result: PatchResult, **traits: Any) -> Heatmap:
-    """Return a Heatmap of a result's first metric; other traits are passed on.
+    """Return a Heatmap of a result's first metric alone; other traits are passed on.
 
-    Normalized effects are coloured on a scale of -1 to 1, raw effects where the gap is too small to normalize.
+    Normalized effects are coloured on a scale of -1 to 1, raw effects where that metric's gap is too small.
     """
+    result = result.select(result.metrics[0])
     grid = grid_of(result)
     return Heatmap(grid.rows, grid.columns, **values_of(result, grid), **{**traits_of(result, grid), **traits})
 

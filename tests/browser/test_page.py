@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from patchwidgets.publish.page import render_page
 from patchwidgets.views import AttentionView, Heatmap, Predictions, TokenStrip, label_columns, token_columns
-from tests.browser.harness import launch_chromium
 
 pytestmark = pytest.mark.browser
 
@@ -81,14 +80,6 @@ def page_html() -> str:
     predictions = Predictions([{"name": "clean", "label": "clean", "rows": rows}], title="Next token")
     views = [TokenStrip(columns, group="page"), heatmap]
     return render_page("A page", views, side=[heads, attention, predictions], intro=[HOSTILE])
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = launch_chromium(playwright)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -254,3 +245,22 @@ def test_a_large_map_scrolls_under_its_labels_and_keeps_its_colours(browser: Bro
     assert label["x"] == pytest.approx(plot["x"], abs=1)
     assert grid.evaluate("node => node.scrollLeft") > 0
     opened.close()
+
+
+@pytest.mark.parametrize("width", [420, 760, 1400])
+def test_no_title_of_a_part_is_cut_in_a_card(browser: Browser, tmp_path: Path, width: int, artifacts: Path) -> None:
+    """The four parts of a layer in the Explorer's narrow column."""
+    parts = label_columns("", ["resid_pre", "attn_out", "mlp_out", "resid_post"])
+    row = np.array([[1.0, 0.25, -0.25, 0.5]])
+    card = Heatmap(["3"], parts, normalized=row, effect=row, patched=row, status=[[0] * 4], compact=True, state="done")
+    file = tmp_path / "parts.html"
+    file.write_text(render_page("Parts", [TokenStrip(token_columns(CLEAN))], side=[card]), encoding="utf-8")
+    for theme in ("light", "dark"):
+        opened = browser.new_page(viewport={"width": width, "height": 400}, color_scheme=theme)
+        opened.goto(file.as_uri())
+        titles = opened.locator(".pw-heatmap .pw-token")
+        named = ["".join(title.split()) for title in titles.all_text_contents()]
+        assert named == ["resid_pre", "attn_out", "mlp_out", "resid_post"]
+        assert titles.evaluate_all("all => all.every(one => one.scrollWidth <= one.clientWidth)")
+        opened.screenshot(path=artifacts / f"parts_{theme}_{width}.png")
+        opened.close()

@@ -1,0 +1,49 @@
+"""What of a result a heatmap and a page show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patchwidgets.result import PatchResult, make_data
+from patchwidgets.views.of_result import heatmap_of
+
+
+def result(clean: list[float], corrupted: list[float]) -> PatchResult:
+    """Two metrics over two layers and three heads; `patched` is 0, 1, 2, ... halves."""
+    patched = np.arange(12.0).reshape(2, 2, 3) / 2
+    sizes = {"layer": 2, "head": 3}
+    data = make_data(("layer", "head"), sizes, ("logit", "prob"), patched, np.zeros((2, 3), int), clean, corrupted, [])
+    return PatchResult(data, {
+        "site": "z", "direction": "denoise", "by": ["layer", "head"], "metrics": ["logit", "prob"], "bos_at": None,
+        "model": "tiny", "weights": "raw", "dtype": "float32", "device": "cpu", "engine": "hooked",
+        "location": "native", "check": {"controls": 1, "worst_logit_difference": 0.0},
+        "versions": {"transformer-lens": "4.3.0"},
+        "tokens": {"clean": [1, 2], "corrupted": [1, 3]}, "texts": {"clean": ["a", "b"], "corrupted": ["a", "c"]},
+        "answer": {"token": 1, "text": "a"}, "foil": None, "revision": None,
+    })  # fmt: skip
+
+
+def test_the_first_metric_alone_decides_what_is_coloured() -> None:
+    """A small gap of another metric does not turn this one's map into raw effects."""
+    view = heatmap_of(result(clean=[5.0, 0.5], corrupted=[0.0, 0.5]))
+    assert (view.quantity, view.limit, view.words["unit"]) == ("normalized", 1.0, "recovered")
+    assert view.array("normalized").ravel().tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert "effects below 0.0005 " in view.words["origin"]
+
+
+def test_its_own_small_gap_does() -> None:
+    view = heatmap_of(result(clean=[0.5, 5.0], corrupted=[0.5, 0.0]))
+    assert (view.quantity, view.limit, view.words["unit"]) == ("effect", 2.0, "effect (logits)")
+    assert view.array("effect").ravel().tolist() == pytest.approx([-0.5, 0.0, 0.5, 1.0, 1.5, 2.0])
+    assert np.isnan(view.array("normalized")).all()
+
+
+def test_the_page_shows_the_first_metric_and_is_written_whole(tmp_path: Path) -> None:
+    page = result(clean=[5.0, 0.5], corrupted=[0.0, 0.5]).to_html(tmp_path / "page.html")
+    text = page.read_text(encoding="utf-8")
+    assert '"quantity":"normalized"' in text
+    assert "prob: the two runs hardly differ" in " ".join(text.split())
+    assert list(tmp_path.iterdir()) == [page]
