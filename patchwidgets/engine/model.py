@@ -197,7 +197,7 @@ def _keep_tokenizer(tokenizer: Any, name: str) -> None:
 
 def _check_revision(what: Any, revision: str | None) -> None:
     if revision is not None and (what is None or Path(what).suffix == ".gguf" or Path(what).is_dir()):
-        raise ModelError("revision= names a version on the Hub; it does not apply to the embedded model, folders, files.")
+        raise ModelError("revision= names a version on the Hub; it does not apply to a folder or a file.")
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

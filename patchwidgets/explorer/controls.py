@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -29,11 +30,15 @@ _METRICS = (
 
 
 class Controls:
-    """The controls and their values; `on_change` is called when a value changes, the others by the buttons."""
+    """The controls and their values; `on_change` is called when a value changes, the others by the buttons.
+
+    `lock` is the Explorer's: other threads wait while the controls are being set.
+    """
 
     def __init__(
         self,
         handle: ModelHandle,
+        lock: threading.RLock,
         on_change: Callable[[], None],
         on_run: Callable[[], None],
         on_cancel: Callable[[], None],
@@ -53,7 +58,7 @@ class Controls:
         self.cancel = w.Button(description="Cancel", tooltip="stop after the cells being measured now", disabled=True)
         self.bar = w.IntProgress(value=0, max=1, layout=w.Layout(width="auto"))
         self.progress = Line("pw-x-dim", "pw-x-progress-text")
-        self._silent = False
+        self._silent, self._lock = False, lock
         self._on_change = on_change
         self.site.observe(self._site_changed, "value")
         for control in (self.by, self.direction, self.metric):
@@ -68,34 +73,25 @@ class Controls:
         row = w.Box([self.site, self.by, self.direction, self.metric, self.run, self.cancel])
         row.add_class("pw-x-bar")
         self.box = w.VBox([row, self.bar])
-        self._missing = [site.name for site in SITES.values() if site not in there]
-
-    @property
-    def missing(self) -> list[str]:
-        """The sites this model does not have."""
-        return self._missing
 
     @property
     def settings(self) -> dict[str, Any]:
         """The controls' values, as plain data."""
-        return {
-            "site": self.site.value, "by": list(self.by.value or ()), "direction": self.direction.value,
-            "metric": self.metric.value,
-        }  # fmt: skip
+        # The page sets the site before this side has exchanged the granularities: one of another site does not count.
+        site, by = SITES[str(self.site.value)], self.by.value
+        by = by if by in site.by else site.granularity()
+        return {"site": site.name, "by": list(by), "direction": self.direction.value, "metric": self.metric.value}
 
     def apply(self, settings: dict[str, Any]) -> None:
         """Set the controls to `settings` without calling `on_change`."""
-        self._silent = True
-        try:
-            if "site" in settings:
-                self.site.value = settings["site"]
-            for name in ("direction", "metric"):
-                if name in settings:
+        with self._lock:
+            self._silent = True
+            try:
+                for name in ("site", "direction", "metric"):
                     getattr(self, name).value = settings[name]
-            if "by" in settings:
                 self.by.value = tuple(settings["by"])
-        finally:
-            self._silent = False
+            finally:
+                self._silent = False
 
     def show(self, run: Run | None) -> None:
         """Show how far a run is; None shows an idle bar."""
@@ -109,13 +105,20 @@ class Controls:
         self.progress.say(_progress(run))
 
     def _site_changed(self, _change: object) -> None:
-        silent, self._silent = self._silent, True
-        self.by.options = _granularities(str(self.site.value))
-        self._silent = silent
+        """Offer the site's granularities; the one that was chosen stays where the site has it."""
+        with self._lock:
+            silent, self._silent = self._silent, True
+            chosen, site = self.by.value, SITES[str(self.site.value)]
+            self.by.options = _granularities(site.name)
+            if chosen in site.by:
+                self.by.value = chosen
+            self._silent = silent
         self._changed(None)
 
     def _changed(self, _change: object) -> None:
-        if not self._silent:
+        with self._lock:
+            silent = self._silent
+        if not silent:
             self._on_change()
 
 

@@ -6,9 +6,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
+from ..engine.plan import Plan
 from ..engine.run import Run
 
 _MOST = 24
+
+
+def key_of(plan: Plan) -> Hashable:
+    """Return what makes two sweeps the same: every metric is measured, so the one shown is no part of it."""
+    return (plan.pair, plan.site.name, plan.by, plan.patch)
 
 
 class Kept:
@@ -38,12 +44,15 @@ class Pause:
         self._timer: threading.Timer | None = None
         self._action: Callable[[], None] | None = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether an action waits for its pause to end."""
+        return self._action is not None
+
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Do `action` after `seconds` unless another comes first; at once, on this thread, when `seconds` is 0."""
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._forget()
             self._action = action
             if seconds:
                 self._timer = threading.Timer(seconds, self.settle)
@@ -55,9 +64,18 @@ class Pause:
     def settle(self) -> None:
         """Do the waiting action now."""
         with self._lock:
-            action, self._action = self._action, None
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            action = self._action
+            self._forget()
         if action is not None:
             action()
+
+    def drop(self) -> None:
+        """Forget the waiting action."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._action = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,48 +25,74 @@ class LiveMap:
         self._metric = ""
         self._line = -1
         self._title: str | None = None
-        self._fresh = True
+        self._selected: list[int] = []
+        self._whole = True
 
-    def blank(self, grid: Grid, said: dict[str, str], *, line: int = -1) -> None:
+    def blank(self, grid: Grid, said: dict[str, str], *, line: int = -1, selected: Sequence[int] = ()) -> None:
         """Show a grid in which nothing is measured yet."""
         with self._lock:
-            self._run, self._grid = None, grid
+            self._run, self._grid, self._selected = None, grid, list(selected)
             self.view.show(
                 grid.rows, grid.columns, row_title=grid.row_title, row_keys=grid.row_keys, col_keys=grid.col_keys,
-                line=line, state="empty", words=said, quantity="normalized", limit=1.0,
+                line=line, state="empty", words=said, quantity="normalized", limit=1.0, selected=self._selected,
             )  # fmt: skip
 
-    def follow(self, run: Run, grid: Grid, metric: str, *, line: int = -1, title: str | None = None) -> None:
-        """Show the cells of `run` as they arrive, under a title of its own where one is given."""
+    def follow(
+        self,
+        run: Run,
+        grid: Grid,
+        metric: str,
+        *,
+        line: int = -1,
+        title: str | None = None,
+        selected: Sequence[int] = (),
+    ) -> None:
+        """Show what `run` has measured and its cells as they arrive, under a title of its own where one is given."""
         with self._lock:
             self._run, self._grid, self._metric, self._line, self._title = run, grid, metric, line, title
-            self._fresh = True
-        run.subscribe(self._arrived)
+            self._selected, self._whole = list(selected), True
+            # First to hear of new cells, then to show what is there: no cell falls between the two.
+            run.subscribe(self._arrived)
+            if not run.finished:
+                self._show(run)
+
+    def select(self, cell: Sequence[int]) -> None:
+        """Mark a cell (row, column), or none when empty; it stays marked while the run goes on."""
+        with self._lock:
+            self._selected = list(cell)
+            self.view.selected = self._selected
 
     def _arrived(self, run: Run, cells: np.ndarray) -> None:
         with self._lock:
-            if run is not self._run or (run.finished and run.error is not None):
+            if run is not self._run:
                 return
-            result = run.snapshot().select(self._metric)
-            if self._fresh or run.finished:
-                self._show(result, "running" if not run.finished else "cancelled" if run.cancelled else "done")
+            if self._whole or run.finished:
+                self._show(run)
             elif len(cells):
-                self._update(result, cells)
+                self._update(run.snapshot().select(self._metric), cells)
 
     def _update(self, result: PatchResult, cells: np.ndarray) -> None:
         assert self._grid is not None
         new = {name: values[cells] for name, values in cells_of(result).items()}
         self.view.update_cells(self._grid.places(cells), **new)
 
-    def _show(self, result: PatchResult, state: str) -> None:
+    def _show(self, run: Run) -> None:
         grid = self._grid
         assert grid is not None
+        result = run.snapshot().select(self._metric)
         traits = traits_of(result, grid)
         if self._title is not None:
             traits["words"] = {**traits["words"], "title": self._title}
-        if not self._fresh:
-            traits["selected"] = list(self.view.selected)
-        self.view.show(
-            grid.rows, grid.columns, **values_of(result, grid), **{**traits, "line": self._line, "state": state}
-        )
-        self._fresh = False
+        known = bool(np.isfinite(result.data["clean"].values).all())
+        if not known:
+            traits["words"].pop("origin")
+        # Until the two runs are known there are no words for them, and the scale of raw effects grows with the cells.
+        self._whole = not known or traits["quantity"] == "effect"
+        told = {**traits, "line": self._line, "state": _state(run), "selected": self._selected}
+        self.view.show(grid.rows, grid.columns, **values_of(result, grid), **told)
+
+
+def _state(run: Run) -> str:
+    if not run.finished:
+        return "running"
+    return "error" if run.error is not None else "cancelled" if run.cancelled else "done"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as w
@@ -17,10 +18,11 @@ _CUSTOM = "your own"
 class TokenChoice:
     """A field for one token: typed, or picked from the model's top predictions.
 
-    `auto` is true until the person types or picks: until then new prompts may bring a new value.
+    `auto` is true until the person types, picks or empties the field: until then new prompts may bring a new value.
+    `lock` is the Explorer's: other threads wait while the field is being set.
     """
 
-    def __init__(self, label: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, label: str, lock: threading.RLock, on_change: Callable[[], None]) -> None:
         self.label = Line("pw-x-label", text=label)
         self.pills = w.ToggleButtons(options=[], value=None)
         self.field = w.Text(placeholder="or type one", continuous_update=True, layout=w.Layout(width="120px"))
@@ -30,7 +32,7 @@ class TokenChoice:
         self.auto = True
         self._picked: int | None = None
         self._texts: dict[int, str] = {}
-        self._silent = False
+        self._silent, self._lock = False, lock
         self._on_change = on_change
         self.pills.observe(self._pick, "value")
         self.field.observe(self._type, "value")
@@ -44,24 +46,27 @@ class TokenChoice:
 
     def set(self, value: str | int | None, text: str | None = None) -> None:
         """Put a value into the field without calling back; `text` is what an id reads as."""
-        self._silent = True
-        try:
-            self._picked = value if isinstance(value, int) else None
-            self.field.value = text or "" if isinstance(value, int) else value or ""
-            self._mark(value if isinstance(value, int) else None)
-        finally:
-            self._silent = False
+        with self._lock:
+            self._silent = True
+            try:
+                self._picked = value if isinstance(value, int) else None
+                self.field.value = text or "" if isinstance(value, int) else value or ""
+                self._mark(self._picked)
+            finally:
+                self._silent = False
 
     def offer(self, tokens: list[tuple[int, str, float]], chosen: int | None) -> None:
         """Offer (token id, text, probability) to pick from; `chosen` is marked when it is among them."""
-        self._silent = True
-        try:
-            options = [(f"{shown_token(text)} {probability:.0%}", token) for token, text, probability in tokens]
-            self.pills.options = options
-            self._mark(chosen)
-        finally:
-            self._silent = False
-        self._texts = {token: text for token, text, _ in tokens}
+        with self._lock:
+            self._silent = True
+            try:
+                self._texts = {token: text for token, text, _ in tokens}
+                options = [(f"{shown_token(text)} {probability:.0%}", token) for token, text, probability in tokens]
+                if self.pills.options != tuple(options):
+                    self.pills.options = options
+                self._mark(chosen)
+            finally:
+                self._silent = False
 
     def _mark(self, token: int | None) -> None:
         known = [value for _, value in self.pills.options]
@@ -69,28 +74,30 @@ class TokenChoice:
 
     def _pick(self, change: dict[str, Any]) -> None:
         token = change["new"]
-        if self._silent or token is None:
-            return
-        self.set(token, self._texts[token])
-        self.auto = False
-        self._on_change()
+        with self._lock:
+            if self._silent or token not in self._texts:
+                return
+            self.set(token, self._texts[token])
+            self.auto = False
+            self._on_change()
 
     def _type(self, _change: object) -> None:
-        if self._silent:
-            return
-        self._picked, self.auto = None, not self.field.value
-        self._silent = True
-        self.pills.value = None
-        self._silent = False
-        self._on_change()
+        with self._lock:
+            if self._silent:
+                return
+            self._picked, self.auto = None, False
+            self._silent = True
+            self.pills.value = None
+            self._silent = False
+            self._on_change()
 
 
 class PromptEntry:
     """The prompts and the two tokens. `on_change(preset chosen)` is called when something was typed or picked."""
 
-    def __init__(self, on_change: Callable[[bool], None], title: Line) -> None:
+    def __init__(self, lock: threading.RLock, on_change: Callable[[bool], None], title: Line) -> None:
         self._on_change = on_change
-        self._silent = False
+        self._silent, self._lock = False, lock
         self._given: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.preset = w.Dropdown(
             options=[_CUSTOM, *(preset.name for preset in PRESETS)], value=_CUSTOM, description="Preset"
@@ -98,13 +105,13 @@ class PromptEntry:
         self.note = Line("pw-x-dim")
         self.clean, self.corrupted = (w.Text(layout=w.Layout(width="auto")) for _ in range(2))
         self.errors = {"clean": Line("pw-x-error"), "corrupted": Line("pw-x-error")}
-        self.answer = TokenChoice("Answer", lambda: self._edited(None))
-        self.foil = TokenChoice("over foil", lambda: self._edited(None))
+        self.answer = TokenChoice("Answer", lock, self._edited)
+        self.foil = TokenChoice("over foil", lock, self._edited)
         self.errors |= {"answer": self.answer.error, "foil": self.foil.error}
         self.warning = Line("pw-x-warning")
         for field in (self.clean, self.corrupted):
             field.add_class("pw-x-field")
-            field.observe(self._edited, "value")
+            field.observe(self._prompt_edited, "value")
         self.preset.observe(self._preset_chosen, "value")
         self.preset.add_class("pw-x-select")
         head = w.Box([title, self.preset])
@@ -133,31 +140,44 @@ class PromptEntry:
         """The chosen preset's pair, None when the prompts are the person's own."""
         return next((preset.pair for preset in PRESETS if preset.name == self.preset.value), None)
 
+    @property
+    def auto(self) -> list[str]:
+        """Those of answer and foil that the person has not chosen."""
+        return [name for name in ("answer", "foil") if getattr(self, name).auto]
+
     def set(self, pair: PromptPair, text: Callable[[int], str]) -> None:
         """Enter a pair without calling back; `text` spells a token id."""
-        self._silent = True
         chosen = next((preset for preset in PRESETS if preset.pair == pair), None)
-        try:
-            for name in ("clean", "corrupted"):
-                value = getattr(pair, name)
-                shown = value if isinstance(value, str) else "".join(text(i) for i in value)
-                getattr(self, name).value = shown
-                self._given.pop(name, None)
-                if not isinstance(value, str):
-                    self._given[name] = (shown, tuple(value))
-            for name in ("answer", "foil"):
-                value, choice = getattr(pair, name), getattr(self, name)
-                choice.set(value, text(value) if isinstance(value, int) else None)
-                choice.auto = value is None or chosen is not None
-            self.preset.value = chosen.name if chosen else _CUSTOM
-            self.note.say(chosen.note if chosen else "")
-        finally:
-            self._silent = False
+        with self._lock:
+            self._silent = True
+            try:
+                for name in ("clean", "corrupted"):
+                    self._set_prompt(name, getattr(pair, name), text)
+                for name in ("answer", "foil"):
+                    value, choice = getattr(pair, name), getattr(self, name)
+                    choice.set(value, text(value) if isinstance(value, int) else None)
+                    choice.auto = value is None or chosen is not None
+                self.preset.value = chosen.name if chosen else _CUSTOM
+                self.note.say(chosen.note if chosen else "")
+            finally:
+                self._silent = False
+
+    def _set_prompt(self, name: str, value: str | Sequence[int], text: Callable[[int], str]) -> None:
+        shown = value if isinstance(value, str) else "".join(text(i) for i in value)
+        getattr(self, name).value = shown
+        self._given.pop(name, None)
+        if not isinstance(value, str):
+            self._given[name] = (shown, tuple(value))
 
     def complain(self, field: str | None, message: str = "") -> None:
         """Show a message beside the field it is about and clear the others."""
         for name, line in self.errors.items():
             line.say(message if name == field else "")
+
+    def warn_unknown(self, fields: list[str]) -> None:
+        """Tell which prompts have a word the model does not know, if any."""
+        told = f"The {' and the '.join(fields)} prompt has a word this model does not know; it reads [UNK] there."
+        self.warning.say(told if fields else "")
 
     def _row(self, label: str, style: str, field: w.Text, error: Line) -> w.Box:
         row = w.Box([Line("pw-x-label", style, text=label), w.VBox([field, error], layout=w.Layout(flex="1 1 auto"))])
@@ -166,16 +186,25 @@ class PromptEntry:
 
     def _preset_chosen(self, change: dict[str, Any]) -> None:
         chosen = next((preset for preset in PRESETS if preset.name == change["new"]), None)
-        if self._silent or chosen is None:
-            return
-        self.set(chosen.pair, str)
-        self._on_change(True)
+        with self._lock:
+            if self._silent or chosen is None:
+                return
+            self.set(chosen.pair, str)
+            self._on_change(True)
 
-    def _edited(self, _change: object) -> None:
-        if self._silent:
-            return
-        self._silent = True
-        self.preset.value = _CUSTOM
-        self._silent = False
-        self.note.say("")
-        self._on_change(False)
+    def _prompt_edited(self, _change: object) -> None:
+        """New prompts: a field that was emptied may be filled with the model's own answer again."""
+        with self._lock:
+            if self._silent:
+                return
+            for choice in (self.answer, self.foil):
+                choice.auto = choice.auto or choice.value is None
+            self._edited()
+
+    def _edited(self) -> None:
+        with self._lock:
+            self._silent = True
+            self.preset.value = _CUSTOM
+            self._silent = False
+            self.note.say("")
+            self._on_change(False)

@@ -1,4 +1,4 @@
-"""Lines of text in the Explorer: always text, never markup."""
+"""Lines of text in the Explorer: always text, never markup; and the end of a tree of widgets."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def shown_token(text: str) -> str:
     """
     visible = text.replace("\n", "\u21b5").replace("\t", "\u21e5")
     return f"\u00b7{visible[1:]}" if visible.startswith(" ") else visible or "\u2205"
+
+
+def close_all(widgets: tuple[w.Widget, ...]) -> None:
+    """Close widgets and what is in them."""
+    for widget in widgets:
+        if isinstance(widget, w.Box):
+            close_all(widget.children)
+        widget.close()

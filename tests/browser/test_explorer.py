@@ -19,7 +19,7 @@ CORRUPTED = "When Jane and Tom went to the park, Tom gave a book to"
 SMOL_CLEAN = "When Mary and John went to the store, John gave a drink to"
 SMOL_CORRUPTED = "When Mary and John went to the store, Mary gave a drink to"
 
-# Makes every prompt of a batch cost time, so that a run of the small model lasts long enough to be watched and cancelled.
+# Makes every prompt of a batch cost time, so that a run of the small model can be watched and cancelled.
 SLOW = """
 import time
 def slow(module, args, options): time.sleep(0.02 * len(options["input_ids"]))

@@ -86,10 +86,11 @@ def test_a_hook_of_the_user_that_raises_is_raised_too(gpt2: TransformerBridge) -
     def fail(activation: torch.Tensor, hook: object) -> None:
         raise BrokenError("the user's hook broke")
 
-    with gpt2.hooks(fwd_hooks=[("blocks.2.hook_mlp_out", fail)]), pytest.raises(BrokenError, match="user's hook broke"):
+    with gpt2.hooks(fwd_hooks=[("blocks.2.hook_mlp_out", fail)]):
         with pytest.warns(UserWarning, match="the model has hooks at blocks.2.hook_mlp_out"):
             run = start(gpt2)
-        run.wait()
+        with pytest.raises(BrokenError, match="user's hook broke"):
+            run.wait()
     assert models.state(gpt2) == before
 
 

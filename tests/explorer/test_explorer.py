@@ -11,11 +11,6 @@ from patchwidgets.presets import PRESETS
 DEMO = PRESETS[0].pair
 
 
-def select(view, row, col):
-    """Do what a click on a cell does: the page sends one message."""
-    view._handle({"type": "select", "row": row, "col": col})
-
-
 def test_it_opens_on_the_default_demo_with_an_empty_map(explorer):
     assert explorer.wait() is None
     assert explorer.settings["clean"] == DEMO.clean
@@ -117,7 +112,7 @@ def test_every_preset_can_be_run(explorer):
         assert explorer._entry.note.value
 
 
-def test_selecting_a_cell_opens_heads_parts_and_next_tokens(explorer, model):
+def test_selecting_a_cell_opens_heads_parts_and_next_tokens(explorer, model, select):
     explorer.run()
     explorer.wait()
     select(explorer._map.view, 2, 14)
@@ -140,7 +135,7 @@ def test_selecting_a_cell_opens_heads_parts_and_next_tokens(explorer, model):
     assert by_token["Mary"] == pytest.approx(float(alone.data["patched"].item()), abs=1e-4)
 
 
-def test_opening_a_head_shows_its_attention_in_three_runs(explorer, model):
+def test_opening_a_head_shows_its_attention_in_three_runs(explorer, model, select):
     explorer.run()
     explorer.wait()
     select(explorer._map.view, 2, 14)
@@ -161,7 +156,7 @@ def test_opening_a_head_shows_its_attention_in_three_runs(explorer, model):
     assert z == pytest.approx(float(alone.normalized.values.item()), abs=1e-5)
 
 
-def test_a_head_cell_opens_as_that_head(explorer):
+def test_a_head_cell_opens_as_that_head(explorer, select):
     explorer._controls.site.value = "z"
     explorer.run()
     explorer.wait()
@@ -184,7 +179,7 @@ def test_settings_reopen_the_same_explorer(explorer, model):
     assert other.settings == explorer.settings
 
 
-def test_two_explorers_do_not_know_of_each_other(explorer, model):
+def test_two_explorers_do_not_know_of_each_other(explorer, model, select):
     other = pw.explore(model, PRESETS[1].pair)
     explorer.run(), other.run()
     assert explorer.wait().provenance["tokens"] != other.wait().provenance["tokens"]

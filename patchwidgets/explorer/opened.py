@@ -1,0 +1,138 @@
+"""What is open in the drilldown, in data and in words: a cell, perhaps a head from it, and the patches behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..engine.handle import ModelHandle
+from ..engine.inspect import Cell
+from ..engine.plan import Plan
+from ..grid import Tokens
+from ..prompts import EncodedPair
+from ..sites import get_site
+from .text import shown_token
+
+_PARTS = ("resid_pre", "attn_out", "mlp_out", "resid_post")
+_INPUTS = ("q", "k", "v", "z")
+
+Head = tuple[int, int]
+Placed = tuple[str, Cell]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The cell that is open, and the head opened from it.
+
+    Attributes:
+        own: the (layer, head) the cell itself is; None where it is no head, or one shared by several query heads.
+        chosen: another head, opened from the map of heads.
+    """
+
+    plan: Plan
+    metric: str
+    cell: Cell
+    own: Head | None = None
+    chosen: Head | None = None
+
+    @property
+    def head(self) -> Head | None:
+        """The head whose inputs and attention are shown."""
+        return self.chosen or self.own
+
+    @property
+    def position(self) -> int | None:
+        """The cell's token position, or None where the cell spans all tokens."""
+        return self.cell.get("pos")
+
+    @property
+    def layer(self) -> int:
+        """The layer of the head, or of the cell."""
+        return self.head[0] if self.head else self.cell["layer"]
+
+    def token(self, position: int) -> str:
+        """Return the token at a position as it is shown."""
+        clean, corrupted = (
+            shown_token(texts[position]) for texts in (self.plan.pair.clean_text, self.plan.pair.corrupted_text)
+        )
+        return clean if clean == corrupted else f"{clean}/{corrupted}"
+
+    @property
+    def path(self) -> list[str | tuple[str, str]]:
+        """The way here, as parts of a line."""
+        cell = self.cell
+        told = f"head {cell['layer']}.{cell['head']}" if "head" in cell else f"layer {cell['layer']}"
+        where = f"{told}, {self.token(cell['pos'])}" if "pos" in cell else told
+        parts: list[str | tuple[str, str]] = [self.plan.site.name, " \u203a ", (where, "pw-x-here")]
+        if self.chosen:
+            parts += [" \u203a ", (f"head {name_of(self.chosen)}", "pw-x-here")]
+        return parts
+
+    @property
+    def title(self) -> str:
+        """What the map of the parts shows."""
+        what = f"Head {name_of(self.head)}" if self.head else f"Layer {self.layer}"
+        where = "" if self.position is None else f" at '{self.token(self.position)}'"
+        return f"{what}{where}, each patched alone"
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patches behind what is open: the one called "patched", parts each alone, and the cell's own if another."""
+
+    patched: Placed
+    parts: list[Placed]
+    own: Placed | None
+
+    @property
+    def cells(self) -> list[Placed]:
+        """All of them, in the order of the rows after the clean and the corrupted run."""
+        return [self.patched, *self.parts, *([self.own] if self.own else [])]
+
+
+def open_cell(handle: ModelHandle, plan: Plan, metric: str, cell: Cell) -> Opened:
+    """Return a cell of a sweep as opened; a cell that is a head is open as that head."""
+    whole = handle.heads(plan.site) == handle.n_heads
+    return Opened(plan, metric, cell, (cell["layer"], cell["head"]) if "head" in cell and whole else None)
+
+
+def patches_of(handle: ModelHandle, opened: Opened) -> Patches:
+    """Return what to run: "patched" is the opened cell's own patch, and once another head is opened, that head's."""
+    own = (opened.plan.site.name, opened.cell)
+    if opened.head is None:
+        there = [site for site in _PARTS if get_site(site).hook_name(opened.layer) in handle.hooks]
+        at = {"layer": opened.layer, "pos": opened.position}
+        return Patches(own, [] if opened.position is None else [(site, at) for site in there], None)
+    there = [site for site in _INPUTS if get_site(site).hook_name(opened.layer) in handle.hooks]
+    parts = [(site, _head_cell(handle, opened.head, opened.position, site)) for site in there]
+    if opened.chosen is None:
+        return Patches(own, parts, None)
+    return Patches(("z", _head_cell(handle, opened.chosen, opened.position, "z")), parts, own)
+
+
+def label_of(opened: Opened, placed: Placed) -> str:
+    """Return which patch a patched run is: the opened cell's, or the opened head's output."""
+    if opened.chosen is None or placed == (opened.plan.site.name, opened.cell):
+        return "this cell"
+    return f"head {name_of(opened.chosen)}"
+
+
+def name_of(head: Head) -> str:
+    """Return a head as layer.head."""
+    return f"{head[0]}.{head[1]}"
+
+
+def tokens_of(pair: EncodedPair) -> Tokens:
+    """Return the tokens over a grid's columns."""
+    return Tokens(pair.clean_text, pair.corrupted_text, pair.bos_at, pair.differs)
+
+
+def meant_by(plan: Plan) -> dict[str, object]:
+    """Return of a plan what the sentences about its cells are made from."""
+    return {"direction": plan.patch.direction, "site": plan.site.name, "by": list(plan.by)}
+
+
+def _head_cell(handle: ModelHandle, head: Head, position: int | None, site: str) -> Cell:
+    """Return the cell of one of a head's activations; keys and values are shared by a group of heads."""
+    shared = handle.n_heads // handle.heads(get_site(site))
+    at = {} if position is None else {"pos": position}
+    return {"layer": head[0], **at, "head": head[1] // shared}

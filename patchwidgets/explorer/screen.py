@@ -1,0 +1,174 @@
+"""What is on screen: a plan's map, the run that fills it, the open cell, and the lines that tell of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as w
+import numpy as np
+
+from .. import words
+from ..engine.handle import ModelHandle
+from ..engine.plan import Plan
+from ..engine.run import Run
+from ..grid import Grid, make_grid
+from ..prompts import EncodedPair
+from ..result import PatchResult
+from ..views import TokenStrip
+from .controls import Controls
+from .drilldown import Drilldown
+from .kept import key_of
+from .live import LiveMap
+from .opened import meant_by, tokens_of
+from .prompts import PromptEntry
+from .text import Line
+
+_NO_CELLS = np.empty(0, dtype=np.int64)
+
+
+class Screen:
+    """The token strip, the map and the lines about a run.
+
+    `lock` is the Explorer's. `publish(result=..., selection=...)` is called with either or both when they change.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        lock: threading.RLock,
+        controls: Controls,
+        drilldown: Drilldown,
+        publish: Callable[..., None],
+    ) -> None:
+        self._lock, self._publish = lock, publish
+        self._controls, self._drilldown = controls, drilldown
+        self.run: Run | None = None
+        self.plan: Plan | None = None
+        self._metric = ""
+        self._grid: Grid | None = None
+        self._selected: tuple[int, int] | None = None
+        self.strip = TokenStrip(group=group)
+        self.map = LiveMap(group)
+        self.error, self.warning = Line("pw-x-error"), Line("pw-x-warning")
+        self._baselines, self._origin = Line(), Line("pw-x-dim")
+        self.map.view.on_select(self.select)
+
+    def layout(self, entry: PromptEntry) -> list[w.Widget]:
+        """Return the Explorer's parts from top to bottom."""
+        told = w.Box([self._controls.progress, self._baselines, self._origin])
+        told.add_class("pw-x-told")
+        main = w.Box([self.map.view, self._drilldown.box])
+        main.add_class("pw-x-main")
+        return [entry.box, self.strip, self._controls.box, self.error, self.warning, told, main]
+
+    def show_tokens(self, pair: EncodedPair) -> None:
+        """Show the two prompts' tokens."""
+        self.strip.columns = tokens_of(pair).columns(range(pair.length))
+
+    def show(self, plan: Plan, metric: str, run: Run | None) -> None:
+        """Show a plan's map, as `run` fills it or blank; another run is cancelled.
+
+        The open cell stays open as long as the cells are the same: in another metric, or measured again.
+        """
+        with self._lock:
+            if self.run is not None and self.run is not run:
+                self.run.cancel()
+            if self.plan is None or key_of(self.plan) != key_of(plan):
+                self._selected = None
+                self._drilldown.close()
+            elif metric != self._metric:
+                self._drilldown.rescore(metric)
+            self.run, self.plan, self._metric = run, plan, metric
+            self._grid = make_grid(plan.by, plan.labels, tokens_of(plan.pair))
+            # Unless the tokens are the map's own columns.
+            self.strip.layout.display = "none" if "pos" in plan.by else None
+            self._clear()
+            if run is None:
+                self._show_blank(plan, self._grid)
+            else:
+                self._follow(run, self._grid, metric)
+
+    def select(self, row: int, col: int) -> None:
+        """Open a cell of the map."""
+        with self._lock:
+            plan, grid = self.plan, self._grid
+            if plan is None or grid is None or row >= grid.shape[0] or col >= grid.shape[1]:
+                self.map.select(())
+                return
+            self._selected = (row, col)
+            self.map.select(self._selected)
+            if self.run is not None:
+                self._publish(selection=self._selection(self.run.snapshot().select(self._metric)))
+            self._drilldown.open(plan, self._metric, grid.key(row, col))
+
+    def _clear(self) -> None:
+        for line in (self.error, self.warning, self._baselines, self._origin):
+            line.say("")
+
+    def _show_blank(self, plan: Plan, grid: Grid) -> None:
+        self.map.blank(grid, words.meaning(meant_by(plan)), selected=self._selected or ())
+        self._controls.show(None)
+        self._publish(result=None, selection=None)
+
+    def _follow(self, run: Run, grid: Grid, metric: str) -> None:
+        if not run.finished:
+            self._publish(result=None)
+        if self._selected is None:
+            self._publish(selection=None)
+        self.map.follow(run, grid, metric, selected=self._selected or ())
+        run.subscribe(self._arrived)
+        if not run.finished:
+            self._arrived(run, _NO_CELLS)
+            if self._selected is not None:
+                self._publish(selection=self._selection(run.snapshot().select(metric)))
+
+    def _arrived(self, run: Run, cells: np.ndarray) -> None:
+        """Follow the run's progress. On the run's thread."""
+        with self._lock:
+            if run is not self.run:
+                return
+            # Read first: what the run says of itself after this is whole, and an error it ended with is known.
+            finished = run.finished
+            self._controls.show(run)
+            if run.error is not None:
+                self.error.say(str(run.error) or type(run.error).__name__)
+                return
+            result = run.snapshot().select(self._metric)
+            if np.isfinite(result.data["clean"].values).all():
+                self._tell(result)
+            if finished:
+                self._publish(result=result)
+            if self._selected is not None and (finished or self._flat(self._selected) in cells):
+                self._publish(selection=self._selection(result))
+
+    def _tell(self, result: PatchResult) -> None:
+        clean, corrupted = float(result.data["clean"][0]), float(result.data["corrupted"][0])
+        name = result.metrics[0].replace("_", " ")
+        self._baselines.say(
+            f"{name}: clean ", (_signed(clean), "pw-x-clean"), ", corrupted ", (_signed(corrupted), "pw-x-corrupted")
+        )
+        self.warning.say(*words.small_gaps(result))
+        controls = result.check["controls"]
+        self._origin.say(f"{result.engine} engine, {controls} control runs agree" if controls else "")
+
+    def _flat(self, cell: tuple[int, int]) -> int:
+        assert self._grid is not None
+        return int(self._grid.raster[cell[0] * self._grid.shape[1] + cell[1]])
+
+    def _selection(self, result: PatchResult) -> Any:
+        """Return the selected cell's row of the result's table."""
+        assert self._selected is not None
+        return result.to_dataframe().iloc[[self._flat(self._selected)]]
+
+
+def title_of(handle: ModelHandle) -> Line:
+    """Return the line with the model's name and sizes."""
+    line = Line("pw-x-title")
+    line.say((handle.name, "pw-x-name"), "  ", (handle.summary, "pw-x-dim"))
+    return line
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\u2212")

@@ -1,0 +1,116 @@
+"""The settings: always whole, checked when assigned, and no more changed than was asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+import patchwidgets as pw
+from patchwidgets.presets import PRESETS
+from tests import models
+
+DEMO = PRESETS[0].pair
+
+
+def test_they_are_whole_from_the_start(model):
+    explorer = pw.explore(model)
+    assert explorer.settings == {
+        "clean": DEMO.clean, "corrupted": DEMO.corrupted, "answer": " Mary", "foil": " Anna",
+        "site": "resid_pre", "by": ["layer", "pos"], "direction": "denoise", "metric": "logit_diff",
+    }  # fmt: skip
+    explorer.close()
+
+
+@pytest.mark.parametrize(
+    ("assigned", "told"),
+    [
+        ({"sight": "z"}, "unknown setting 'sight'; did you mean 'site'"),
+        ({"site": "resid_per"}, "unknown site 'resid_per'; did you mean 'resid_pre'"),
+        ({"site": None}, "unknown site None"),
+        ({"direction": "denoising"}, "unknown direction 'denoising'; did you mean 'denoise'"),
+        ({"metric": "logit_dif"}, "unknown metric 'logit_dif'; did you mean 'logit_diff'"),
+        ({"metric": ["logit"]}, "unknown metric"),
+        ({"by": ["layer", "head"]}, "cannot be swept by"),
+        ({"by": 3}, "cannot be swept by"),
+        ({"clean": 3.5}, "clean must be a text or a list of token ids"),
+        ({"answer": 3.5}, "answer must be a text, a token id or None"),
+        ("z", "settings must be a dict"),
+    ],
+)
+def test_what_nobody_knows_is_refused_and_the_settings_stay(explorer, assigned, told):
+    before = explorer.settings
+    with pytest.raises(pw.PatchError, match=told.replace("[", r"\[")):
+        explorer.settings = assigned
+    assert explorer.settings == before
+    assert explorer._controls.settings["site"] == "resid_pre"
+    explorer.run()
+    explorer.wait()
+
+
+def test_a_site_the_model_lacks_is_refused():
+    explorer = pw.explore(models.bridge("neox"), models.PAIR)
+    with pytest.raises(pw.PatchError, match="has no 'resid_mid'"):
+        explorer.settings = {"site": "resid_mid"}
+    assert explorer.settings["site"] == "resid_pre"
+    explorer.close()
+
+
+def test_controls_alone_leave_the_prompts_alone(explorer):
+    explorer._entry.clean.value = DEMO.clean.replace("Mary", "Lucy")
+    explorer.wait()
+    answer = explorer.settings["answer"]
+    explorer.settings = {"site": "z", "direction": "noise"}
+    explorer.wait()
+    assert explorer.settings["by"] == ["layer", "head"]
+    assert explorer.settings["answer"] == answer
+    assert explorer._entry.answer.auto
+    explorer.settings = {**explorer.settings, "metric": "prob"}
+    assert explorer._entry.answer.auto
+    assert explorer._controls.metric.value == "prob"
+
+
+def test_new_prompts_bring_new_answers_unless_they_are_given(explorer):
+    texts = {"clean": DEMO.clean.replace("Mary", "Lucy"), "corrupted": DEMO.corrupted}
+    explorer.settings = texts
+    explorer.wait()
+    assert explorer._entry.answer.field.value.strip() == "Lucy"
+    explorer.settings = {**texts, "clean": DEMO.clean.replace("Mary", "Tom"), "answer": " John"}
+    explorer.wait()
+    assert explorer.settings["answer"] == " John"
+    assert not explorer._entry.answer.auto
+    explorer.settings = {"answer": None}
+    explorer.wait()
+    assert explorer._entry.answer.field.value.strip() == "Tom"
+
+
+def test_what_is_typed_is_in_the_settings_when_it_cannot_be_run(explorer):
+    before = explorer.settings
+    explorer._entry.clean.value = "When Mary"
+    explorer.wait()
+    assert explorer.settings["clean"] == "When Mary"
+    explorer.settings = before
+    explorer.wait()
+    assert explorer._entry.clean.value == DEMO.clean
+    assert explorer._entry.errors["corrupted"].value == ""
+
+
+def test_an_emptied_field_stays_empty_until_the_prompts_change(explorer):
+    entry = explorer._entry
+    entry.answer.field.value = ""
+    explorer.wait()
+    assert entry.answer.field.value == ""
+    assert "no answer given" in entry.errors["answer"].value
+    explorer._controls.direction.value = "noise"
+    explorer.wait()
+    assert entry.answer.field.value == ""
+    entry.clean.value = DEMO.clean.replace("Mary", "Lucy")
+    explorer.wait()
+    assert entry.answer.field.value.strip() == "Lucy"
+    assert entry.errors["answer"].value == ""
+
+
+def test_a_granularity_that_the_next_site_has_is_kept(explorer):
+    explorer._controls.by.value = ("layer",)
+    explorer._controls.site.value = "attn_out"
+    assert explorer.settings["by"] == ["layer"]
+    explorer._controls.site.value = "z"
+    assert explorer.settings["by"] == ["layer", "head"]
