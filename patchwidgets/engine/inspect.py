@@ -13,7 +13,7 @@ from ..interventions import Patch
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, record
-from .gate import check_control, hooked, undisturbed
+from .gate import Edit, check_control, hooked, undisturbed
 from .handle import ModelHandle
 from .hooked import edits_for
 
@@ -54,7 +54,7 @@ def inspect_cells(
         baseline = record(handle, pair, hooks)
         edits = edits_for(placed, lambda name: baseline.activation(patch.source, name))
         if head is not None:
-            edits[_pattern_hook(handle, head[0])] = lambda pattern: seen.append(pattern[:, head[1]].detach().clone())
+            edits[_pattern_hook(handle, head[0])] = _watch(seen, head[1])
         rows = torch.tensor([pair.clean, pair.corrupted, *[base] * len(cells)], device=handle.device)
         with hooked(handle.hooks, edits):
             logits = handle.forward(rows)
@@ -63,6 +63,13 @@ def inspect_cells(
 
     logits = undisturbed(handle.lock, measure)
     return Inspection(logits, seen[0].float().cpu().numpy() if seen else None)
+
+
+def _watch(seen: list[Tensor], head: int) -> Edit:
+    def edit(pattern: Tensor) -> None:
+        seen.append(pattern[:, head].detach().clone())
+
+    return edit
 
 
 def _pattern_hook(handle: ModelHandle, layer: int) -> str:
