@@ -12,7 +12,7 @@ PIP_INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.t
 WITH_NODE := PATH="$(abspath $(VENV))/node:$$PATH"
 # The address it prints is the notebook's own; .ci/jupyter keeps JupyterLab from asking the network for news and updates.
 LAB := JUPYTER_CONFIG_PATH="$(CURDIR)/.ci/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
-	$(BIN)/jupyter-lab --log-level=WARN --ServerApp.root_dir=notebooks --LabApp.default_url=/lab/tree/explorer.ipynb
+	$(BIN)/jupyter-lab --log-level=WARN --ServerApp.root_dir=playground --LabApp.default_url=/lab/tree/explorer.ipynb
 ifeq ($(shell id -u),0)
 LAB += --allow-root
 endif
@@ -21,7 +21,7 @@ endif
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make explore   install, open the Explorer in JupyterLab and print its address"
+	@echo "make explore   install, open the Explorer in JupyterLab on a copy of notebooks/ and print its address"
 	@echo "make page      install, execute the same notebook without a screen, write PAGE ($(PAGE))"
 	@echo "make test      install, run every check and test"
 	@echo "make check     lint, types, front-end tests; make pytest: the Python and browser tests"
@@ -30,6 +30,8 @@ help:
 	@echo "make clean     remove what the other targets made, the environment .venv included"
 
 explore: $(VENV)/.lab
+	@mkdir -p playground
+	@for each in notebooks/*; do test -e "playground/$${each##*/}" || cp -R "$$each" playground/; done
 	@$(LAB)
 
 page: $(VENV)/.lab
@@ -84,5 +86,5 @@ $(VENV)/.node_modules: js/package.json js/package-lock.json js/.npmrc | node
 	@touch $@
 
 clean:
-	rm -rf .venv js/node_modules tests/artifacts dist .pytest_cache .ruff_cache .hypothesis explorer.html
+	rm -rf .venv playground js/node_modules tests/artifacts dist .pytest_cache .ruff_cache .hypothesis explorer.html
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,15 @@ def test_cancel_after_the_end_changes_nothing(gpt2: TransformerBridge) -> None:
     assert run.wait().data.identical(result.data)
 
 
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """A process started in the background ignores Ctrl-C, and hands that down; the test does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_keyboard_interrupt_in_wait_cancels_and_is_raised_again(gpt2: TransformerBridge) -> None:
     main = threading.main_thread().ident
     assert main is not None
