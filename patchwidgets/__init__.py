@@ -6,22 +6,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import alignment
+    from .alignment import Alignment as Alignment
+    from .answers import Continuation as Continuation
+    from .datasets import Dataset as Dataset
+    from .engine.answered import by_length as by_length
+    from .engine.answered import right as right
     from .engine.model import load_model as load_model
+    from .engine.patch import patch as patch
     from .engine.run import Run as Run
-    from .engine.sweep import patch as patch
     from .errors import PatchError as PatchError
     from .explorer import Explorer as Explorer
     from .explorer import explore as explore
+    from .interventions import Mask as Mask
+    from .interventions import Mean as Mean
+    from .interventions import Noise as Noise
+    from .interventions import Resample as Resample
+    from .interventions import Scale as Scale
+    from .interventions import Standing as Standing
+    from .interventions import Vector as Vector
+    from .interventions import Zero as Zero
+    from .joint import Joint as Joint
     from .presets import PRESETS as PRESETS
     from .presets import preset as preset
     from .prompts import PromptPair as PromptPair
     from .result import PatchResult as PatchResult
 
+    propose_alignment = alignment.propose
+
 __version__ = "0.1.0"
 
 _HOMES = {
     "load_model": "engine.model",
-    "patch": "engine.sweep",
+    "patch": "engine.patch",
     "Run": "engine.run",
     "PatchError": "errors",
     "explore": "explorer",
@@ -30,7 +47,16 @@ _HOMES = {
     "preset": "presets",
     "PromptPair": "prompts",
     "PatchResult": "result",
+    "Dataset": "datasets",
+    "right": "engine.answered",
+    "by_length": "engine.answered",
+    "Continuation": "answers",
+    "Alignment": "alignment",
+    "propose_alignment": "alignment",
+    "Joint": "joint",
+    **dict.fromkeys(("Zero", "Mean", "Resample", "Noise", "Scale", "Mask", "Vector", "Standing"), "interventions"),
 }
+_CALLED_THERE = {"propose_alignment": "propose"}
 
 __all__ = [*_HOMES, "__version__"]
 
@@ -39,7 +65,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: looking at a saved result must not import torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'patchwidgets' has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), _CALLED_THERE.get(name, name))
     globals()[name] = value
     return value
 

@@ -18,11 +18,12 @@ class PromptError(PatchError):
     """The prompts, the answer or the foil cannot be used with this model.
 
     `field` names the input at fault: "clean", "corrupted", "answer" or "foil"; a front end shows the message beside it.
+    `between` is true where the fault lies between the two prompts, and either may be changed.
     """
 
-    def __init__(self, message: str, field: str = "clean") -> None:
+    def __init__(self, message: str, field: str = "clean", *, between: bool = False) -> None:
         super().__init__(message)
-        self.field = field
+        self.field, self.between = field, between
 
 
 class FileError(PatchError):
@@ -35,6 +36,12 @@ def quoted(name: object) -> str:
     return text if len(text) <= 80 else f"{text[:50]}...{text[-20:]}"
 
 
+def _near(name: str, known: list[str]) -> str | None:
+    """Return the known name that begins like `name`, else the one that resembles it most, if any does."""
+    begun = (other for other in known if other.startswith(name))
+    return next(begun, None) or next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> PatchError:
     """Return the error for a name nobody knows, with the nearest known one.
 
@@ -42,6 +49,6 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> PatchError:
     "unknown site 'resid_per'; did you mean 'resid_pre'? Known: resid_pre, z."
     """
     names = list(known)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    near = _near(name.lower(), names) if isinstance(name, str) and name else None
+    hint = f"; did you mean {near!r}?" if near else "."
     return PatchError(f"unknown {kind} {quoted(name)}{hint} Known: {', '.join(names)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +21,27 @@ def written_whole(target: Path) -> Iterator[Path]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(target: Path) -> Iterator[Path]:
+    """Give the path of a folder to make beside `target`; it takes the target's place when the block ends without error.
+
+    A folder that was at `target` stays as it was until then. A folder cannot replace a full one in one step: for the
+    moment between two renamings there is none; when the second fails the first is taken back.
+    """
+    token = uuid.uuid4().hex
+    partial, old = (target.with_name(f".{target.name}.{token}{end}") for end in ("", ".old"))
+    try:
+        yield partial
+        if target.exists():
+            target.rename(old)
+        try:
+            partial.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from .result import PatchResult
 
 
+Key = dict[str, int | str]
+"""Axis -> index in the model; for the sets of a Joint their names."""
+
+_ACROSS = ("pos", "src", "dest", "head", "neuron")
+"""What the columns may be, the first that a sweep has."""
+
+
 @dataclass(frozen=True)
 class Tokens:
     """The tokens over a grid's columns: both prompts' texts and the position of a beginning-of-sequence token.
@@ -50,8 +57,8 @@ class Grid:
     rows: list[str]
     row_title: str
     columns: dict[str, Any]
-    row_keys: list[dict[str, int]]
-    col_keys: list[dict[str, int]]
+    row_keys: list[Key]
+    col_keys: list[Key]
     raster: np.ndarray
 
     @property
@@ -65,19 +72,19 @@ class Grid:
         inverse[self.raster] = np.arange(len(self.raster))
         return inverse[cells]
 
-    def key(self, row: int, col: int) -> dict[str, int]:
+    def key(self, row: int, col: int) -> Key:
         """Return the axis indices of a place."""
         return {**self.row_keys[row], **self.col_keys[col]}
 
 
-def make_grid(by: Sequence[str], labels: Mapping[str, Sequence[int]], tokens: Tokens) -> Grid:
-    """Return the table of a sweep: positions, where there are any, are the columns; else heads; layers are rows.
+def make_grid(by: Sequence[str], labels: Mapping[str, Sequence[Any]], tokens: Tokens) -> Grid:
+    """Return the table of a sweep: positions, where there are any, are the columns; else heads or neurons.
 
     >>> grid = make_grid(("layer", "head"), {"layer": [0, 1], "head": [0, 1, 2]}, Tokens([], []))
     >>> grid.shape, grid.key(1, 2)
     ((2, 3), {'layer': 1, 'head': 2})
     """
-    across = "pos" if "pos" in by else "head" if "head" in by else None
+    across = next((axis for axis in _ACROSS if axis in by), None)
     down = [axis for axis in by if axis != across]
     sizes = [len(labels[axis]) for axis in by]
     cells = np.arange(int(np.prod(sizes))).reshape(sizes)
@@ -89,20 +96,31 @@ def make_grid(by: Sequence[str], labels: Mapping[str, Sequence[int]], tokens: To
     ]
     col_keys = [{across: i} for i in labels[across]] if across else [{}]
     rows = [".".join(str(i) for i in key.values()) for key in row_keys]
-    return Grid(rows, ".".join(down), _columns(across, labels, tokens), row_keys, col_keys, cells.reshape(-1))
+    return Grid(
+        rows,
+        ".".join(_TITLES.get(axis, axis) for axis in down),
+        _columns(across, labels, tokens),
+        row_keys,
+        col_keys,
+        cells.reshape(-1),
+    )
 
 
-def _columns(across: str | None, labels: Mapping[str, Sequence[int]], tokens: Tokens) -> dict[str, Any]:
-    if across == "pos":
-        return tokens.columns(labels["pos"])
-    if across == "head":
-        return {"kind": "labels", "title": "head", "labels": [f"h{i}" for i in labels["head"]]}
-    return {"kind": "labels", "title": "", "labels": ["all tokens"]}
+_TITLES = {"dest": "to", "src": "from"}
+
+
+def _columns(across: str | None, labels: Mapping[str, Sequence[Any]], tokens: Tokens) -> dict[str, Any]:
+    if across in ("pos", "src", "dest"):
+        return {**tokens.columns(labels[across]), "title": {"src": "from", "dest": "to"}.get(across, "token")}
+    if across is not None:
+        return {"kind": "labels", "title": across, "labels": [f"{across[0]}{i}" for i in labels[across]]}
+    return {"kind": "labels", "title": "", "labels": ["all tokens" if "layer" in labels else "effect"]}
 
 
 def grid_of(result: PatchResult) -> Grid:
     """Return the table of a result."""
     p = result.provenance
-    labels = {axis: [int(i) for i in result.data[axis].values] for axis in result.by}
-    differs = [a != b for a, b in zip(p["tokens"]["clean"], p["tokens"]["corrupted"], strict=True)]
+    labels = {axis: result.data[axis].values.tolist() for axis in result.by}
+    plain = p.get("n", 1) == 1 and p.get("alignment") is None
+    differs = [a != b for a, b in zip(p["tokens"]["clean"], p["tokens"]["corrupted"], strict=True)] if plain else None
     return make_grid(result.by, labels, Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs))

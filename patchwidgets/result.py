@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from .errors import FileError, PatchError, quoted
-from .files import written_whole
+from .errors import PatchError, quoted
 from .interventions import Patch
 from .metrics import gap_too_small
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 STATUSES = ("measured", "implied", "estimated", "pending", "unavailable")
 """The statuses of a cell in the order of their codes."""
 MEASURED, IMPLIED, ESTIMATED, PENDING, UNAVAILABLE = range(5)
-_TEXTS = ["token", "token_corrupted"]
-FORMAT = "patchwidgets result 1"
 
 
 class PatchResult:
@@ -98,17 +95,89 @@ class PatchResult:
         """How the numbers were checked while they were made."""
         return self.provenance["check"]
 
-    def to_dataframe(self) -> pd.DataFrame:
+    @property
+    def n(self) -> int:
+        """The number of prompt pairs."""
+        return int(self.data.sizes.get("pair", 1))
+
+    def interval(self, confidence: float = 0.95, *, resamples: int = 2000, seed: int = 0) -> tuple[Any, Any]:
+        """Return the bootstrap interval of the normalized effect over the pairs, (low, high), each [metric, *axes].
+
+        Pairs are drawn with replacement; the effect is divided by the mean gap of the same draw. Raises PatchError for
+        a single pair. Source: Efron and Tibshirani (1993), percentile intervals.
+        """
+        from . import stats
+
+        each = self._each()
+        base, source = (self.data[f"{run}_pairs"].values for run in (self.intervention.base, self.intervention.source))
+
+        def bounds(metric: int, cells: np.ndarray) -> np.ndarray:
+            drawn = {"confidence": confidence, "resamples": resamples, "seed": seed}
+            return np.stack(stats.bootstrap_normalized(cells, base[metric], source[metric], **drawn))
+
+        found = self._cell_by_cell(each, bounds, 2)
+        like = self.data["patched"]
+        return like.copy(data=found[:, 0]), like.copy(data=found[:, 1])
+
+    def sign_flip(self, *, resamples: int = 10_000, seed: int = 0) -> xr.DataArray:
+        """Return, per cell, how often pairs with signs flipped at random show a mean effect as large: a p-value."""
+        from . import stats
+
+        effects = self._each() - self.data[f"{self.intervention.base}_pairs"]
+        found = self._cell_by_cell(
+            effects, lambda _, cells: stats.sign_flip(cells, resamples=resamples, seed=seed)[None], 1
+        )
+        return self.data["patched"].copy(data=found[:, 0]).rename("p")
+
+    def _cell_by_cell(
+        self, each: xr.DataArray, work: Callable[[int, np.ndarray], np.ndarray], numbers: int
+    ) -> np.ndarray:
+        """Return `work(metric, values [pair, cell])` -> [number, cell] as [metric, number, *by], NaN without values."""
+        found = np.full([len(self.metrics), numbers, *self.data["status"].shape], np.nan)
+        there = ~np.isin(self.data["status"].values, ("pending", "unavailable"))
+        for metric in range(len(self.metrics) if there.any() else 0):
+            found[metric][:, there] = work(metric, each.values[metric][:, there])
+        return found
+
+    def _each(self) -> xr.DataArray:
+        if "patched_pairs" not in self.data:
+            raise PatchError("this result is of one pair; an interval or a test over pairs needs a Dataset.")
+        return self.data["patched_pairs"].transpose("metric", "pair", *self.by)
+
+    def to_dataframe(self, *, pairs: bool = False) -> pd.DataFrame:
         """Return one row per cell and metric, row-major in `by`.
 
         Columns: the axes, `token` and `token_corrupted` where there is a position, `metric`, `patched`, `effect`,
-        `normalized`, `status`.
+        `normalized`, `status`; `kept` for a mask. With datasets `ci_low` and `ci_high`, the 95 % bootstrap interval of
+        `normalized`; or, with `pairs`, one row per pair, each with its own `effect`, normalized by the mean gap.
         """
+        if pairs:
+            return self._pairs_dataframe()
         table = xr.Dataset({"patched": self.data["patched"], "effect": self.effect, "normalized": self.normalized})
         table["status"] = self.data["status"]
+        extra = [name for name in ("kept",) if name in self.data]
+        for name in extra:
+            table[name] = self.data[name]
+        if "patched_pairs" in self.data:
+            table["ci_low"], table["ci_high"] = self.interval()
+            extra += ["ci_low", "ci_high"]
         frame = table.to_dataframe(dim_order=[*self.by, "metric"]).reset_index()
         texts = [name for name in ("token", "token_corrupted") if name in frame]
-        return frame.loc[:, [*self.by, *texts, "metric", "patched", "effect", "normalized", "status"]]
+        return frame.loc[:, [*self.by, *texts, "metric", "patched", "effect", "normalized", "status", *extra]]
+
+    def _pairs_dataframe(self) -> pd.DataFrame:
+        each, base = self._each(), self.data[f"{self.intervention.base}_pairs"]
+        gap = self.data[self.intervention.source] - self.data[self.intervention.base]
+        small = [
+            gap_too_small(float(a), float(b))
+            for a, b in zip(self.data["clean"].values, self.data["corrupted"].values, strict=True)
+        ]
+        effect = each - base
+        normalized = effect / gap.where(~xr.DataArray(small, dims="metric")) + 0.0
+        table = xr.Dataset({"patched": each, "effect": effect, "normalized": normalized, "status": self.data["status"]})
+        frame = table.to_dataframe(dim_order=[*self.by, "metric", "pair"]).reset_index()
+        texts = [name for name in ("token", "token_corrupted") if name in frame]
+        return frame.loc[:, [*self.by, *texts, "metric", "pair", "patched", "effect", "normalized", "status"]]
 
     def describe(self) -> str:
         """Return in plain words what a cell means, and what high, near-zero and negative cells mean."""
@@ -118,9 +187,9 @@ class PatchResult:
 
     def code(self) -> str:
         """Return a TransformerLens script that measures the same table without patchwidgets' engine."""
-        from . import words
+        from . import script
 
-        return words.code(self)
+        return script.code(self)
 
     def plot(
         self, annot: bool | None = None, fmt: str = ".2f", cmap: Any = None, ax: Axes | None = None, **options: Any
@@ -137,29 +206,26 @@ class PatchResult:
         return write_page(self, Path(path))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the result as netCDF (HDF5), whole or not at all, and return the path."""
+        """Write the result, whole or not at all, and return the path.
+
+        A name that ends in .zarr gives a Zarr folder (the extra `patchwidgets[zarr]`), any other a netCDF file (HDF5).
+        Raises FileError where a folder is missing, or something that is no saved result would be replaced by a folder.
+        """
+        from . import store
+
         target = Path(path)
-        data = self.data.assign_attrs(format=FORMAT, provenance=json.dumps(self.provenance))
-        data = data.assign(status=data["status"].astype(object)).drop_vars(_TEXTS, errors="ignore")
-        with written_whole(target) as partial:
-            data.to_netcdf(partial, engine="h5netcdf")
+        store.write(self.data, self.provenance, target)
         return target
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PatchResult:
-        """Read a saved result; no model and no torch are needed. Raises FileError for anything else."""
-        source = Path(path)
-        if not source.is_file():
-            raise FileError(f"there is no file {str(source)!r}.")
-        try:
-            with xr.open_dataset(source, engine="h5netcdf") as opened:
-                data = opened.load()
-            form, provenance = data.attrs.pop("format", None), json.loads(data.attrs.pop("provenance", "null"))
-        except Exception as error:
-            raise FileError(f"{source.name!r} is damaged or is not a saved result: {error}") from error
-        if form != FORMAT or not isinstance(provenance, dict) or not {"patched", "status"} <= set(data):
-            raise FileError(f"{source.name!r} is not a result saved by patchwidgets (expected format {FORMAT!r}).")
-        return cls(_with_texts(data.assign(status=data["status"].astype(str)), provenance), provenance)
+        """Read a saved result: netCDF, a Zarr folder or a zip of one. No model and no torch are needed.
+
+        Raises FileError, naming the file, for anything that is damaged or was not written by `save`.
+        """
+        from . import store
+
+        return cls(*store.read(Path(path)))
 
     def __repr__(self) -> str:
         counts = {name: int((self.data["status"] == name).sum()) for name in STATUSES}
@@ -173,14 +239,6 @@ class PatchResult:
         return float(values.item()) if values.size == 1 else values
 
 
-def _with_texts(data: xr.Dataset, provenance: dict[str, Any]) -> xr.Dataset:
-    """Label positions by their tokens. They are kept in the provenance: HDF5 strings cannot hold every character."""
-    if "pos" not in data.dims:
-        return data
-    texts = ([provenance["texts"][run][p] for p in data["pos"].values] for run in ("clean", "corrupted"))
-    return data.assign_coords({name: ("pos", np.array(t, dtype=object)) for name, t in zip(_TEXTS, texts, strict=True)})
-
-
 def make_data(
     by: tuple[str, ...],
     sizes: dict[str, int],
@@ -190,17 +248,23 @@ def make_data(
     clean: list[float],
     corrupted: list[float],
     tokens: list[tuple[str, str]],
-    labels: dict[str, list[int]] | None = None,
+    labels: Mapping[str, Sequence[int] | Sequence[str]] | None = None,
+    *,
+    kept: np.ndarray | None = None,
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> xr.Dataset:
     """Return the labelled dataset of a sweep.
 
     `patched` is [metric, *by], `status` holds codes (indices into STATUSES) of shape [*by], `tokens` the clean and the
     corrupted text of every position of the prompt, `labels` the indices along an axis where a sweep covers only some.
+    `kept` is a mask's mean weight, [cell]; `pairs` the values of every pair, [metric, pair, cell], and its two runs,
+    [metric, pair, 2].
     """
     shape = tuple(sizes[axis] for axis in by)
     coords: dict[str, Any] = {"metric": list(metrics)}
     for axis in by:
-        coords[axis] = np.asarray((labels or {}).get(axis, range(sizes[axis])), dtype=np.int64)
+        indices = list((labels or {}).get(axis, range(sizes[axis])))
+        coords[axis] = np.asarray(indices, dtype=object if axis == "set" else np.int64)
     if "pos" in by and tokens:
         chosen = [tokens[pos] for pos in coords["pos"]]
         coords["token"] = ("pos", np.array([clean for clean, _ in chosen], dtype=object))
@@ -211,6 +275,15 @@ def make_data(
         "clean": ("metric", np.asarray(clean, dtype=np.float64)),
         "corrupted": ("metric", np.asarray(corrupted, dtype=np.float64)),
     }
+    if kept is not None:
+        variables["kept"] = (by, np.asarray(kept, dtype=np.float64).reshape(shape))
+    if pairs is not None:
+        each, plain = (np.asarray(values, dtype=np.float64) for values in pairs)
+        variables["patched_pairs"] = (("metric", "pair", *by), each.reshape(*each.shape[:2], *shape))
+        variables["clean_pairs"], variables["corrupted_pairs"] = (
+            (("metric", "pair"), plain[:, :, run]) for run in range(2)
+        )
+        coords["pair"] = np.arange(each.shape[1])
     return xr.Dataset(variables, coords=coords)
 
 

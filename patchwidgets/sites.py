@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from .errors import PatchError, unknown
 
-AXES = ("layer", "pos", "head")
+AXES = ("layer", "pos", "head", "neuron", "dest", "src")
 
 _RESIDUAL = (("layer", "pos"), ("layer",))
 _HEADS = (("layer", "head"), ("layer", "pos", "head"))
+_PATTERNS = (("layer", "head"), ("layer", "head", "dest"), ("layer", "head", "dest", "src"))
+_NEURONS = (("layer", "neuron"), ("layer", "pos", "neuron"), ("layer", "pos"))
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Site:
 
     Attributes:
         name: the field's word for it, e.g. "resid_pre".
-        hook: TransformerLens's hook name with `{layer}` for the block, e.g. "blocks.{layer}.hook_resid_pre".
+        hook: TransformerLens's hook name with `{layer}` for the block, e.g. "blocks.{layer}.hook_resid_pre"; a site
+            whose hook names no block exists once.
         axes: what the dimensions of the hooked activation after the batch mean, in order; "" for a vector dimension.
         by: the granularities a sweep may use, the default first.
         words: what the activation is, for sentences about a cell.
@@ -30,7 +33,12 @@ class Site:
     by: tuple[tuple[str, ...], ...]
     words: str
 
-    def hook_name(self, layer: int) -> str:
+    @property
+    def layered(self) -> bool:
+        """Whether every layer has one."""
+        return "{layer}" in self.hook
+
+    def hook_name(self, layer: int | None = None) -> str:
         """Return the hook's name in block `layer`."""
         return self.hook.format(layer=layer)
 
@@ -67,6 +75,31 @@ SITES: dict[str, Site] = _table(
     Site("q", "blocks.{layer}.attn.hook_q", ("pos", "head", ""), _HEADS, "the query of the head"),
     Site("k", "blocks.{layer}.attn.hook_k", ("pos", "head", ""), _HEADS, "the key of the head"),
     Site("v", "blocks.{layer}.attn.hook_v", ("pos", "head", ""), _HEADS, "the value of the head"),
+    Site(
+        "pattern",
+        "blocks.{layer}.attn.hook_pattern",
+        ("head", "dest", "src"),
+        _PATTERNS,
+        "the attention pattern of the head",
+    ),
+    Site(
+        "attn_scores",
+        "blocks.{layer}.attn.hook_attn_scores",
+        ("head", "dest", "src"),
+        _PATTERNS,
+        "the attention scores of the head",
+    ),
+    Site(
+        "mlp_pre", "blocks.{layer}.mlp.hook_pre", ("pos", "neuron"), _NEURONS, "the neuron's input, before activation"
+    ),
+    Site(
+        "mlp_post",
+        "blocks.{layer}.mlp.hook_post",
+        ("pos", "neuron"),
+        _NEURONS,
+        "the neuron's output, after activation and gate",
+    ),
+    Site("embed", "hook_embed", ("pos", ""), (("pos",),), "the token's embedding"),
 )
 
 

@@ -1,26 +1,21 @@
-"""What a result says, in words made from its settings, and the script that measures it again."""
+"""What a result says, in words made from its settings."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from .interventions import Patch
+import numpy as np
+
+from .interventions import INTERVENTIONS, Patch
 from .metrics import METRICS, gap_too_small, tolerance
 from .sites import SITES
 
 if TYPE_CHECKING:
     from .result import PatchResult
 
-_WHERE = {
-    ("layer", "pos"): "at that token",
-    ("layer",): "at every token",
-    ("layer", "head"): "at every token",
-    ("layer", "pos", "head"): "at that token",
-}
-
 _MOVES = {"denoise": "comes back", "noise": "is lost"}
-_AXES = {"layer": "layer", "pos": "token", "head": "head"}
+_AXES = {"pos": "token", "dest": "destination", "src": "source"}
 
 _MEANING = {
     "denoise": {
@@ -35,6 +30,19 @@ _MEANING = {
     },
 }
 
+_OTHER_MEANING = {
+    "denoise": {
+        "high": "near 1: the change by itself brings the clean run's answer back",
+        "near_zero": "near 0: the change moves nothing between the two runs here",
+        "negative": "negative: the change moves the answer further from the clean run",
+    },
+    "noise": {
+        "high": "near 1: what was there is necessary on these prompts, given the rest of the clean run",
+        "near_zero": "near 0: not necessary on these prompts; another part may do the same",
+        "negative": "negative: the change moves the answer further from the corrupted run",
+    },
+}
+
 
 def meaning(provenance: dict[str, Any]) -> dict[str, str]:
     """Return the sentences for a sweep's settings.
@@ -42,19 +50,59 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
     Keys: `title`, `unit` (what a normalized 1 is called), `sentence` (what a cell means), `high`, `near_zero`,
     `negative`.
     """
-    patch, site = Patch(provenance["direction"]), SITES[provenance["site"]]
+    patch = Patch(provenance["direction"])
     by = tuple(provenance["by"])
-    where = _WHERE[by]
+    what = provenance.get("intervention", "patch")
+    done = INTERVENTIONS[what].words.format(source=patch.source, base=patch.base)
     sentence = (
         f"A cell shows how much of the gap between the two runs {_MOVES[patch.direction]} "
-        f"when {site.words}, {where}, is taken from the {patch.source} run and put into the {patch.base} run."
+        f"when {_places(provenance, by)} {done}."
     )
+    change = f"{patch.source} into {patch.base}" if what == "patch" else f"{_told(provenance)} in the {patch.base} run"
     return {
-        "title": f"{site.name} by {_and([_AXES[axis] for axis in by])}, {patch.source} into {patch.base}",
+        "title": f"{provenance['site']} by {_and([str(_AXES.get(axis, axis)) for axis in by])}, {change}",
         "unit": patch.moved,
         "sentence": sentence,
-        **_MEANING[patch.direction],
+        **(_MEANING[patch.direction] if what == "patch" else _OTHER_MEANING[patch.direction]),
     }
+
+
+def _places(provenance: dict[str, Any], by: tuple[str, ...]) -> str:
+    """Return what a cell writes: "the output z of the head, at that token,"."""
+    if provenance["site"] == "joint":
+        return "every cell of the set together"
+    site = SITES[provenance["site"]]
+    if "pos" in site.axes:
+        where = "at that token" if "pos" in by else "at every token"
+    elif {"dest", "src"} <= set(by):
+        where = "from that token to that token"
+    else:
+        where = "to that token" if "dest" in by else "between all tokens"
+    window = provenance.get("window", 1)
+    around = f", in the {window} layers around that layer" if window > 1 else ""
+    within = provenance.get("within") or {}
+    only = "".join(f", {_AXES.get(axis, axis)}s {_listed(indices)} only" for axis, indices in within.items())
+    words = (
+        site.words if "neuron" in by or "neuron" not in site.axes else site.words.replace("the neuron's", "the MLP's")
+    )
+    return f"{words}, {where}{around}{only},"
+
+
+def _listed(indices: list[int]) -> str:
+    return ", ".join(map(str, indices))
+
+
+def _told(provenance: dict[str, Any]) -> str:
+    """Return an intervention with its settings: "scale (factor 0.5)"."""
+    settings = {name: value for name, value in (provenance.get("settings") or {}).items() if value not in (None, False)}
+    listed = ", ".join(f"{name.replace('_', ' ')} {_brief(value)}" for name, value in settings.items())
+    return f"{provenance['intervention']}{f' ({listed})' if listed else ''}"
+
+
+def _brief(value: object) -> str:
+    if value is True:
+        return "yes"
+    return f"of {len(value)} numbers" if isinstance(value, list) else str(value)
 
 
 def _and(names: list[str]) -> str:
@@ -111,11 +159,49 @@ def describe(result: PatchResult) -> str:
     Every sentence begins a line; lines are wrapped at 88 columns.
     """
     said = meaning(result.provenance)
-    lines = [f"{said['title']}.", said["sentence"]]
+    lines = [f"{said['title']}.", said["sentence"], *_aligned(result.provenance)]
+    lines += [*_standing(result.provenance), *_counted(result.provenance)]
     lines += [_sentence(said[name]) for name in ("high", "near_zero", "negative")]
-    lines += [f"The two runs: {baselines(result)}.", *small_gaps(result), f"Measured on {_made_by(result)}."]
+    lines += [f"The two runs: {baselines(result)}.", *small_gaps(result), *reversed_gaps(result)]
+    lines += [*kept(result), f"Measured on {_made_by(result)}."]
     lines += [_checked(result), f"Effects below {_resolution(result)} are not resolved at this precision."]
     return "\n".join(textwrap.fill(line, 88, break_long_words=False, break_on_hyphens=False) for line in lines)
+
+
+def _standing(provenance: dict[str, Any]) -> list[str]:
+    """Return a sentence for everything that stands while the sweep runs."""
+    found = []
+    for stand in provenance.get("standing") or []:
+        runs = "both runs" if stand["runs"] == "both" else f"the {stand['runs']} run"
+        where = "".join(f", {name} {_listed(stand[name])}" for name in _CHOICES if stand.get(name) is not None)
+        found.append(f"Standing in {runs} meanwhile: {_told(stand)} at {stand['site']}{where}.")
+    return found
+
+
+_CHOICES = ("layers", "positions", "heads", "neurons")
+
+
+def _counted(provenance: dict[str, Any]) -> list[str]:
+    """Return what the numbers are means over, where they are."""
+    n, samples = provenance.get("n", 1), provenance.get("samples", 1)
+    over = [f"{n} prompt pairs"] if n > 1 else []
+    over += [f"{samples} random draws"] if samples > 1 else []
+    return [f"Numbers are means over {' and '.join(over)}."] if over else []
+
+
+def _aligned(provenance: dict[str, Any]) -> list[str]:
+    """Return a sentence on positions without a counterpart, where prompts are compared by an alignment."""
+    found = [pair["alignment"] for pair in provenance.get("pairs") or [provenance] if pair.get("alignment")]
+    if not found:
+        return []
+    left = "A patch leaves positions without a counterpart as they are, and a cell there is unavailable."
+    if provenance.get("pairs"):
+        n = len(provenance["pairs"])
+        return [f"In {len(found)} of {n} pairs the positions are matched by an alignment. {left}"]
+    clean, corrupted = (sum(column[side] is not None for column in found[0]) for side in (0, 1))
+    matched = sum(None not in column for column in found[0])
+    told = f"{matched} of the clean prompt's {clean} positions and of the corrupted prompt's {corrupted} are matched"
+    return [f"By the alignment, {told}. {left}"]
 
 
 def _sentence(words: str) -> str:
@@ -134,96 +220,38 @@ def small_gaps(result: PatchResult) -> list[str]:
     ]
 
 
+_RISES = ("logit_diff", "logit", "logprob", "prob", "accuracy")
+"""Metrics that are higher where the answer is likelier."""
+
+
+def reversed_gaps(result: PatchResult) -> list[str]:
+    """Return a sentence for every metric by which the corrupted run favours the answer more than the clean one."""
+    return [
+        f"{name}: the corrupted run favours the answer more ({clean:+.2f} clean, {corrupted:+.2f} corrupted); check "
+        "answer and foil. 1 still means all the way to the source run."
+        for name, clean, corrupted in zip(
+            result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True
+        )
+        if name in _RISES and corrupted > clean and not gap_too_small(clean, corrupted)
+    ]
+
+
+def kept(result: PatchResult) -> list[str]:
+    """Return a sentence on how much of the activations a mask keeps; nothing for other interventions."""
+    if "kept" not in result.data:
+        return []
+    weights = result.data["kept"].values
+    known = weights[np.isfinite(weights)]
+    if not known.size:
+        return []
+    spread = f"{known.mean():.0%} of a cell's entries on average, {known.min():.0%} to {known.max():.0%}"
+    return [f"The mask keeps {spread}."]
+
+
 def unit(metric: str) -> str:
-    """Return the unit of a metric's raw effect."""
-    return METRICS[metric].unit
+    """Return the unit of a metric's raw effect; a function of the user's has none."""
+    return METRICS[metric].unit if metric in METRICS else metric
 
 
 def _gap(result: PatchResult, i: int) -> float:
     return float(result.data["clean"][i] - result.data["corrupted"][i])
-
-
-_SCRIPT = '''"""{title}, measured with TransformerLens alone."""
-import torch
-{imports}
-
-model = {load}{processing}
-clean = torch.tensor([{clean}], device={device!r})
-corrupted = torch.tensor([{corrupted}], device={device!r})
-answer, foil = {answer}, {foil}
-base, source = {base}, {source}
-metrics = {{
-{metrics}
-}}
-
-
-def score(logits):
-    return {{name: metric(logits[0, -1]).item() for name, metric in metrics.items()}}
-
-
-with torch.no_grad():
-    base_logits = model(base)
-    source_logits, cache = model.run_with_cache(source)
-    base_score, source_score = score(base_logits), score(source_logits)
-    print("base", base_score, "source", source_score)
-{loops}
-{pad}name = f"{hook}"
-
-{pad}def put(activation, hook):
-{pad}    activation[{where}] = cache[name][{where}]
-{pad}    return activation
-
-{pad}patched = score(model.run_with_hooks(base, fwd_hooks=[(name, put)]))
-{pad}for metric, value in patched.items():
-{pad}    gap = source_score[metric] - base_score[metric]
-{pad}    print({axes}, metric, value, (value - base_score[metric]) / gap if gap else float("nan"))
-'''
-
-_PROCESSING = {
-    "raw": "",
-    "processed": "\nmodel.enable_compatibility_mode()  # the default processing; give the options you used",
-}
-
-_METRIC_CODE = {
-    "logit_diff": "lambda last: last[answer] - last[foil]",
-    "logit": "lambda last: last[answer]",
-    "logprob": "lambda last: last.log_softmax(-1)[answer]",
-    "prob": "lambda last: last.softmax(-1)[answer]",
-}
-
-
-def code(result: PatchResult) -> str:
-    """Return a script that measures the result's cells one by one with TransformerLens's own hooks."""
-    p, patch, site = result.provenance, result.intervention, SITES[result.provenance["site"]]
-    imports, load = _loading(p)
-    loops, pad = "", "    "
-    for axis in result.by:
-        loops += f"{pad}for {axis} in {[int(i) for i in result.data[axis].values]}:\n"
-        pad += "    "
-    return _SCRIPT.format(
-        title=meaning(p)["title"], imports=imports, load=load, processing=_PROCESSING[p["weights"]], device=p["device"],
-        clean=p["tokens"]["clean"], corrupted=p["tokens"]["corrupted"],
-        answer=p["answer"]["token"], foil=None if p["foil"] is None else p["foil"]["token"],
-        base=patch.base, source=patch.source,
-        metrics="\n".join(f"    {name!r}: {_METRIC_CODE[name]}," for name in result.metrics),
-        loops=loops.rstrip("\n"), pad=pad, hook=site.hook, axes=", ".join(result.by),
-        where=", ".join(["0", *(axis if axis in result.by else ":" for axis in site.axes if axis)]),
-    )  # fmt: skip
-
-
-def _loading(p: dict[str, Any]) -> tuple[str, str]:
-    """Return the import and the expression that load the model again."""
-    where = p["location"]
-    if where == "embedded" or where.endswith(".gguf") or where.startswith(("/", ".")):
-        target = "" if where == "embedded" else f"{where!r}, "
-        return (
-            "from patchwidgets import load_model",
-            f"load_model({target}device={p['device']!r}, dtype={p['dtype']!r})",
-        )
-    if where in ("in memory", "native"):
-        return "", "...  # the model was made in memory; put it here"
-    revision = f", revision={p['revision']!r}" if p["revision"] else ""
-    return (
-        "from transformer_lens.model_bridge import TransformerBridge",
-        f"TransformerBridge.boot_transformers({where!r}, device={p['device']!r}, dtype=torch.{p['dtype']}{revision})",
-    )

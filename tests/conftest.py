@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 matplotlib.use("Agg")
 
 from tests import smollm2
+
+# Hypothesis takes notes from collection on; they are kept out of the checkout and go away with the process.
+_NOTES = tempfile.TemporaryDirectory(prefix="hypothesis-")
+set_hypothesis_home_dir(_NOTES.name)
 
 
 def _have(get: Callable[[], Path]) -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from transformer_lens.model_bridge import TransformerBridge
 
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.grid import Tokens, grid_of, make_grid
 from tests import models
 

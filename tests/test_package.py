@@ -22,6 +22,7 @@ import patchwidgets
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MEGABYTE = 1_000_000
+ENGINE = {"load_model", "patch", "Run", "right", "by_length", "explore", "Explorer"}
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,28 @@ def test_the_wheel_alone_has_a_model(unpacked: Path, tmp_path: Path) -> None:
     assert int(layers) >= 1
 
 
+def test_the_public_names_are_there_and_bring_no_model_library() -> None:
+    """The words of an experiment can be written down, and a result looked at, before torch is imported."""
+    words = [name for name in patchwidgets.__all__ if name not in ENGINE]
+    script = f"""
+import sys
+import patchwidgets as pw
+for name in {words}:
+    getattr(pw, name)
+pw.Standing("z", pw.Vector([1.0]), layers=[0])
+pw.Joint({{"a": [("z", {{"layer": 0, "head": 1}})]}})
+assert not {{"torch", "transformers", "transformer_lens", "ipywidgets", "anywidget"}} & set(sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert all(callable(getattr(patchwidgets, name)) for name in ENGINE)
+    assert set(patchwidgets.__all__) == set(dir(patchwidgets))
+
+
 def test_every_import_is_a_declared_dependency() -> None:
     declared = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
-    declared |= {canonicalize_name(Requirement(text).name) for text in PROJECT["optional-dependencies"]["gguf"]}
+    for extra in ("gguf", "zarr"):
+        declared |= {canonicalize_name(Requirement(text).name) for text in PROJECT["optional-dependencies"][extra]}
     distributions = packages_distributions()
     undeclared = set()
     for path in (ROOT / "patchwidgets").rglob("*.py"):

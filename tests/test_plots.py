@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets import words
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.errors import PatchError
 from patchwidgets.grid import grid_of
 from patchwidgets.plots import heatmap, scale

@@ -10,16 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from patchwidgets.encoding import encode_pair, encode_prompts, unknown_words, warn_unknown_words
 from patchwidgets.errors import PatchError, PromptError
-from patchwidgets.prompts import (
-    EncodedPair,
-    PromptPair,
-    check_pair,
-    encode_pair,
-    encode_prompts,
-    unknown_words,
-    warn_unknown_words,
-)
+from patchwidgets.prompts import EncodedPair, PromptPair, check_pair
 
 PIECES = ["<bos>", "<unk>", "the", " cat", " dog", " sat", "Mary", " Mary", "ann", " Anna", "s", "\n"]
 
@@ -239,10 +232,10 @@ def test_collections_without_an_order_are_no_prompts(wrong: Any) -> None:
         PromptPair(wrong, "the")
 
 
-@pytest.mark.parametrize("wrong", [1.5, True, ["the"], b"the"])
+@pytest.mark.parametrize("wrong", [1.5, True, [1.5], ["the", None], {"the": 1}, b"the"])
 def test_a_pair_checks_the_type_of_its_answers(wrong: Any) -> None:
     for field in ("answer", "foil"):
-        with pytest.raises(PromptError, match=f"{field} must be a text, a token id or None, not ") as caught:
+        with pytest.raises(PromptError, match=f"{field} must be a text, a token id, a list of those") as caught:
             PromptPair("the", "the", **{field: wrong})
         assert caught.value.field == field
 

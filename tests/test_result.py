@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from transformer_lens.model_bridge import TransformerBridge
 
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.errors import FileError, PatchError
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult, check_result, make_data
@@ -98,8 +98,9 @@ def test_provenance_tells_the_whole_origin(result: PatchResult, gpt2: Transforme
     assert p["tokens"]["clean"] == gpt2.to_tokens(models.PAIR.clean)[0].tolist()
     assert p["texts"]["corrupted"] == ["[BOS]", "w1", "w2", "w9", "w4", "w8", "w6"]
     assert (p["prepend_bos"], p["bos_at"]) == (True, 0)
-    assert p["answer"] == {"token": models.WORDS.index("w20"), "text": "w20"}
-    assert p["foil"] == {"token": models.WORDS.index("w21"), "text": "w21"}
+    for name, word in (("answer", "w20"), ("foil", "w21")):
+        token = models.WORDS.index(word)
+        assert p[name] == {"token": token, "tokens": [[token]], "text": word}
     assert set(p["versions"]) == {"patchwidgets", "torch", "transformer-lens", "transformers"}
     assert p["versions"]["transformer-lens"].startswith("4.")
     assert result.check["controls"] >= 1
@@ -245,7 +246,7 @@ def test_ids_stand_for_tokens_when_there_is_no_tokenizer() -> None:
     frame = result.to_dataframe()
     assert list(frame["token"].head(3)) == ["3", "4", "5"]
     assert list(frame["token_corrupted"].head(3)) == ["3", "6", "5"]
-    assert result.provenance["answer"] == {"token": 7, "text": "7"}
+    assert result.provenance["answer"] == {"token": 7, "tokens": [[7]], "text": "7"}
 
 
 def test_the_repr_counts_the_cells(single: PatchResult) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from transformer_lens.model_bridge import TransformerBridge
 
+import patchwidgets as pw
 from patchwidgets import words
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.metrics import tolerance
 from patchwidgets.result import PatchResult
 from patchwidgets.sites import SITES
@@ -106,3 +107,12 @@ def test_the_check_is_told_as_it_was(denoised: PatchResult, batches: int, told: 
 def test_units_are_the_metrics_own() -> None:
     found = [words.unit(name) for name in ("logit_diff", "logit", "logprob", "prob")]
     assert found == ["logits", "logits", "nats", "probability"]
+
+
+def test_what_stands_and_what_was_averaged_is_told(gpt2: TransformerBridge) -> None:
+    stand = pw.Standing("z", pw.Scale(0.5), runs="corrupted", layers=[1], heads=[2])
+    data = pw.Dataset([models.PAIR, pw.PromptPair("w1 w2 w7 w4 w5 w6", "w1 w2 w9 w4 w8 w6", answer="w20", foil="w21")])
+    told = patch(gpt2, data, "mlp_out", intervention=pw.Noise(samples=3), standing=stand).wait().describe()
+    assert "Standing in the corrupted run meanwhile: scale (factor 0.5) at z, layers 1, heads 2." in told
+    assert "Numbers are means over 2 prompt pairs and 3 random draws." in told
+    assert "means over" not in patch(gpt2, models.PAIR, "z").wait().describe()

@@ -1,54 +1,118 @@
-"""The two plain runs of a pair: their logits, and the activations a sweep takes its patches from."""
+"""The plain runs of a sweep: their logits, and the activations its values are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..prompts import EncodedPair
 from .gate import Edit, check_control, hooked
 from .handle import ModelHandle
+from .lanes import Lane
 
 RUNS = ("clean", "corrupted")
 
+Row = tuple[Lane, str]
+"""One run of one lane."""
+Edits = Callable[[Sequence[Row]], dict[str, Edit]]
+"""The standing edits for the rows of a batch."""
 
-@dataclass(frozen=True)
+_BATCH_TOKENS = 2048
+
+
+@dataclass
 class Baseline:
-    """Both runs of a pair, in the order of RUNS.
+    """What the plain runs gave.
 
     Attributes:
-        logits: [2, vocab] at the last position.
-        activations: hook name -> [2, ...], the hooks that were asked for and nothing else.
+        read: per row the logits at the positions read, [step, vocab].
+        whole: per row the logits at all positions, [pos, vocab], where a metric reads them.
+        activations: hook name -> row -> activation without the batch dimension.
     """
 
-    logits: Tensor
-    activations: dict[str, Tensor]
-
-    def activation(self, run: str, hook: str) -> Tensor:
-        """Return one run's activation at a hook, without the batch dimension."""
-        return self.activations[hook][RUNS.index(run)]
+    read: dict[Row, Tensor] = field(default_factory=dict)
+    whole: dict[Row, Tensor] = field(default_factory=dict)
+    activations: dict[str, dict[Row, Tensor]] = field(default_factory=lambda: defaultdict(dict))
 
 
-def record(handle: ModelHandle, pair: EncodedPair, hooks: Iterable[str] = ()) -> Baseline:
-    """Run both prompts in one batch of two and keep the named activations. Call with the handle's lock held."""
+def no_edits(rows: Sequence[Row]) -> dict[str, Edit]:
+    """Return nothing: plain runs with nothing standing."""
+    return {}
+
+
+def record(
+    handle: ModelHandle,
+    rows: Iterable[Row],
+    hooks: Collection[str] = (),
+    *,
+    keep: Callable[[Row], bool] = lambda row: True,
+    whole: bool = False,
+    standing: Edits = no_edits,
+) -> Baseline:
+    """Run the rows and keep their logits, and the named activations of those that `keep` says.
+
+    Call with the handle's lock held. Every batch holds each row twice, in opposite orders; both must agree.
+    """
+    found = Baseline()
+    for batch in batches(list(rows), _BATCH_TOKENS // 2):
+        _record(handle, batch, hooks, keep, whole, standing, found)
+    return found
+
+
+def batches(rows: Sequence[Row], tokens: int) -> Iterator[list[Row]]:
+    """Yield the rows in batches of one length each, with at most so many tokens (but never less than one row)."""
+    by_length: dict[tuple[int, int], list[Row]] = defaultdict(list)
+    for lane, run in rows:
+        by_length[len(lane.ids(run)), lane.kept].append((lane, run))
+    for (length, _), group in by_length.items():
+        size = max(1, tokens // length)
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
+
+
+def _record(
+    handle: ModelHandle,
+    batch: list[Row],
+    hooks: Collection[str],
+    keep: Callable[[Row], bool],
+    whole: bool,
+    standing: Edits,
+    found: Baseline,
+) -> None:
+    doubled = [*batch, *reversed(batch)]
     kept: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Edit:
-        def edit(activation: Tensor) -> None:
-            kept[name] = activation.detach().clone()
+    def keeping(name: str, first: Edit | None) -> Edit:
+        def edit(activation: Tensor) -> Tensor | None:
+            changed = first(activation) if first else None
+            kept[name] = (activation if changed is None else changed).detach().clone()
+            return changed
 
         return edit
 
-    rows = [pair.clean, pair.corrupted]
-    tokens = torch.tensor([*rows, *reversed(rows)], device=handle.device)
-    with hooked(handle.hooks, {name: keep(name) for name in hooks}):
-        logits = handle.forward(tokens)
+    edits = dict(standing(doubled))
+    edits |= {name: keeping(name, edits.get(name)) for name in hooks}
+    logits = forward(handle, doubled, edits, whole)
     if not torch.isfinite(logits).all():
         raise ModelError("the model's logits are not finite on these prompts; check its weights and its dtype.")
-    for found in (logits, *kept.values()):
-        check_control(found[2:].flip(0), found[:2])
-    return Baseline(logits[:2], {name: found[:2] for name, found in kept.items()})
+    count = len(batch)
+    for tensor in (logits, *kept.values()):
+        check_control(tensor[count:].flip(0), tensor[:count])
+    for i, row in enumerate(batch):
+        found.read[row] = logits[i, row[0].read].clone()
+        if whole:
+            found.whole[row] = logits[i].clone()
+        if keep(row):
+            for name, tensor in kept.items():
+                found.activations[name][row] = tensor[i].clone()
+
+
+def forward(handle: ModelHandle, rows: Sequence[Row], edits: dict[str, Edit], whole: bool) -> Tensor:
+    """Return the logits of rows of one length, [row, pos, vocab]: all positions, or the last ones that are read."""
+    tokens = torch.tensor([lane.ids(run) for lane, run in rows], device=handle.device)
+    with hooked(handle.hooks, edits):
+        return handle.forward(tokens, keep=None if whole else max(lane.kept for lane, _ in rows))

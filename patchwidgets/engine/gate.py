@@ -71,6 +71,13 @@ def foreign_hooks(points: Mapping[str, HookPoint]) -> list[str]:
     return list(names.values())  # One name per point: a bridge lists most points under several.
 
 
+def open_scores(scores: Tensor) -> Tensor:
+    """Return which entries of [head, dest, src] attention may have: no other value may be written than is there."""
+    size = scores.shape[-1]
+    causal = torch.ones(size, size, dtype=torch.bool, device=scores.device).tril()
+    return causal.expand_as(scores) & (scores > torch.finfo(scores.dtype).min / 2)
+
+
 _SLACK = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 5e-2}
 
 

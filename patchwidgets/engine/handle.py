@@ -17,7 +17,8 @@ from .. import embedded
 from ..errors import ModelError, PatchError
 from ..sites import SITES, Site
 from .gate import foreign_hooks, slack
-from .model import HookPoint, TransformerBridge, as_bridge
+from .model import HookPoint, TransformerBridge, as_bridge, first_line
+from .probe import probe
 
 EMBEDDED = "embedded"
 
@@ -52,6 +53,7 @@ class ModelHandle:
         self._keeps_logits = "logits_to_keep" in parameters
         self._takes_cache = "use_cache" in parameters
         self._causal = False
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     @property
     def bridge(self) -> TransformerBridge:
@@ -95,13 +97,41 @@ class ModelHandle:
         """The number of heads the site's activation has; keys and values may be shared by several query heads."""
         return self.n_key_value_heads if site.name in ("k", "v") else self.n_heads
 
-    def hook(self, site: Site, layer: int) -> HookPoint:
+    def size(self, site: Site, axis: str) -> int:
+        """The number of layers, heads or neurons along an axis of the site; positions are the prompt's."""
+        if axis == "layer":
+            return self.n_layers
+        return self.heads(site) if axis == "head" else self.shape(site)[site.axes.index(axis)]
+
+    def shape(self, site: Site) -> tuple[int, ...]:
+        """Return the shape of the site's activation on a prompt of a few tokens, without the batch dimension.
+
+        The first call per site runs the model once: every hook must fire, and what is written there must reach the
+        logits. A PatchError names a site that the model does not have, or shows and does not use.
+        """
+        if site.name not in self._shapes:
+            self._shapes[site.name] = probe(self, site)
+        return self._shapes[site.name]
+
+    def has(self, site: Site) -> bool:
+        """Whether the model lists the site's hook; only `shape` tells whether it is used."""
+        return site.hook_name(0) in self.hooks
+
+    def hook(self, site: Site, layer: int | None = None) -> HookPoint:
         """Return the hook point of the site in a layer; a PatchError when the model has none."""
         name = site.hook_name(layer)
         if name not in self.hooks:
-            there = [other.name for other in SITES.values() if other.hook_name(layer) in self.hooks]
+            there = [other.name for other in SITES.values() if self.has(other)]
             raise PatchError(f"the model {self.name!r} has no {site.name!r} (hook {name}). It has {', '.join(there)}.")
         return self.hooks[name]
+
+    @property
+    def embedding_std(self) -> float:
+        """The standard deviation of the token embeddings' entries: the unit of noise."""
+        model: Any = self.bridge.original_model
+        matrix = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+        weight = self.bridge.W_E if matrix is None else matrix.weight
+        return float(weight.detach().double().std())
 
     def check_ready(self) -> None:
         """Raise ModelError when runs would not be comparable, or look ahead; warn of hooks that are on the model."""
@@ -122,8 +152,14 @@ class ModelHandle:
         """Raise ModelError when a later token changes an earlier answer."""
         last = self.tokenizer.vocab_size - 1
         rows = torch.tensor([[0, min(1, last), 0], [0, min(1, last), last]], device=self.device)
-        with self.lock:
-            first, second = self.forward(rows, last_only=False)[:, :2]
+        try:
+            with self.lock:
+                first, second = self.forward(rows)[:, :2]
+        except Exception as error:
+            raise ModelError(
+                f"the model does not run on three tokens: {first_line(error)} Check that all its weights have one "
+                "dtype and one device."
+            ) from error
         if (first - second).abs().max() > slack(first):
             raise ModelError(
                 "a later token changes what this model says earlier: it is not a causal language model. "
@@ -131,8 +167,8 @@ class ModelHandle:
             )
         self._causal = True
 
-    def forward(self, tokens: Tensor, *, last_only: bool = True) -> Tensor:
-        """Return the logits of tokens [batch, pos]: [batch, vocab] at the last position, or [batch, pos, vocab].
+    def forward(self, tokens: Tensor, *, keep: int | None = None, grad: bool = False) -> Tensor:
+        """Return the logits of tokens [batch, pos]: [batch, keep, vocab] at the last positions, None meaning all.
 
         The wrapped model is called directly: the bridge's own forward keeps the batch size in a field of the shared
         position embedding, which two threads would read from each other. Positions are given for every row for that
@@ -143,18 +179,18 @@ class ModelHandle:
             options["use_cache"] = False
         if self._takes_positions:
             options["position_ids"] = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[0], -1)
-        if last_only and self._keeps_logits:
-            options["logits_to_keep"] = 1
-        with torch.no_grad():
+        if keep is not None and self._keeps_logits:
+            options["logits_to_keep"] = keep
+        with torch.set_grad_enabled(grad):
             output = self.bridge.original_model(input_ids=tokens, **options)
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
-        return logits[:, -1] if last_only else logits
+        return logits if keep is None else logits[:, -keep:]
 
     def rate(self, prompt: Sequence[int], candidates: Sequence[int]) -> list[float]:
         """Return the log-probability of each candidate as the token after `prompt`."""
         with self.lock:
-            logits = self.forward(torch.tensor([list(prompt)], device=self.device))
-        return logits.log_softmax(-1)[0, list(candidates)].tolist()
+            logits = self.forward(torch.tensor([list(prompt)], device=self.device), keep=1)
+        return logits.log_softmax(-1)[0, 0, list(candidates)].tolist()
 
 
 class BridgeTokenizer:

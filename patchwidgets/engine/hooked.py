@@ -4,56 +4,98 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import PatchError
-from ..sites import Site
-from .baseline import RUNS, Baseline
-from .gate import Edit, check_control, hooked
+from .baseline import Baseline, Edits, Row, forward, no_edits
+from .gate import Edit, check_control, open_scores
 from .handle import ModelHandle
-from .plan import Plan
+from .lanes import Lane
+from .places import index_in
+from .plan import Target, hook_of
 
-Placed = tuple[int, Site, dict[str, int]]
-"""A row of the batch, the site patched in it, and the cell's axis indices in the model."""
+Value = Callable[[Target, Lane, Tensor], Tensor]
+"""(what is written, for whom, the activation that is there now) -> what is to be there."""
 
 
-def patched_logits(handle: ModelHandle, plan: Plan, baseline: Baseline, cells: Sequence[int]) -> tuple[Tensor, float]:
-    """Return the logits at the last position after each cell's patch, [cell, vocab], and the control's error.
+@dataclass(frozen=True)
+class Patched:
+    """What a batch of patched runs gave.
 
-    Call with the handle's lock held. A control row rides along unpatched before and after the cells; both must
-    give the base run's logits again: if they do not, another thread changed what the model computes meanwhile, and
+    Attributes:
+        read: per (cell, lane) the logits at the positions read, [step, vocab].
+        whole: the same at all positions, where a metric reads them.
+        worst: how far the unpatched rows were from the plain runs.
+    """
+
+    read: dict[tuple[int, Lane], Tensor]
+    whole: dict[tuple[int, Lane], Tensor]
+    worst: float
+
+
+def run_patched(
+    handle: ModelHandle,
+    base: str,
+    baseline: Baseline,
+    cells: Sequence[tuple[int, Lane]],
+    targets: Callable[[int], Sequence[Target]],
+    value: Value,
+    *,
+    whole: bool = False,
+    standing: Edits = no_edits,
+    matched: bool = True,
+) -> Patched:
+    """Run one batch: every row is the base run of a lane with one cell's targets written. All lanes have one length.
+
+    `matched` leaves positions without a counterpart in the other run as they are.
+
+    Call with the handle's lock held. A control row rides along unpatched before and after the cells; both must give
+    their plain run's logits again: if they do not, another thread changed what the model computes meanwhile, and
     Disturbed is raised.
     """
-    base = plan.patch.base
-    ids = plan.pair.clean if base == "clean" else plan.pair.corrupted
-    tokens = torch.tensor([ids], device=handle.device).expand(len(cells) + 2, -1)
-    placed = [(row, plan.site, plan.cell(flat)) for row, flat in enumerate(cells, start=1)]
-    edits = edits_for(placed, lambda name: baseline.activation(plan.patch.source, name))
-    with hooked(handle.hooks, edits):
-        logits = handle.forward(tokens)
-    return logits[1:-1], check_control(logits[[0, -1]], baseline.logits[RUNS.index(base)])
+    lanes = [cells[0][1], *(lane for _, lane in cells), cells[-1][1]]
+    rows: list[Row] = [(lane, base) for lane in lanes]
+    placed = [(i, lane, target) for i, (cell, lane) in enumerate(cells, start=1) for target in targets(cell)]
+    logits = forward(handle, rows, joined(standing(rows), edits_for(placed, base, value, matched)), whole)
+    worst = max(check_control(logits[i, lanes[i].read], baseline.read[lanes[i], base]) for i in (0, len(rows) - 1))
+    read = {key: logits[i, key[1].read] for i, key in enumerate(cells, start=1)}
+    return Patched(read, {key: logits[i] for i, key in enumerate(cells, start=1)} if whole else {}, worst)
 
 
-def edits_for(placed: Sequence[Placed], source: Callable[[str], Tensor]) -> dict[str, Edit]:
-    """Return one edit per hook that puts, into the given rows of a batch, the given cells of `source(hook name)`."""
-    rows: dict[str, list[Placed]] = defaultdict(list)
-    for row, site, cell in placed:
-        rows[site.hook_name(cell["layer"])].append((row, site, cell))
-    return {name: _edit(at, source(name)) for name, at in rows.items()}
+def edits_for(
+    placed: Sequence[tuple[int, Lane, Target]], base: str, value: Value, matched: bool = True
+) -> dict[str, Edit]:
+    """Return one edit per hook that writes `value` into the given rows of a batch of `base` runs."""
+    by_hook: dict[str, list[tuple[int, Lane, Target]]] = defaultdict(list)
+    for row, lane, target in placed:
+        by_hook[hook_of(target)].append((row, lane, target))
+    return {name: _edit(at, base, value, matched) for name, at in by_hook.items()}
 
 
-def _edit(at: list[Placed], source: Tensor) -> Edit:
+def _edit(at: list[tuple[int, Lane, Target]], base: str, value: Value, matched: bool) -> Edit:
     def edit(activation: Tensor) -> Tensor:
-        if activation.shape[1:] != source.shape:
-            raise PatchError(
-                f"an activation has shape {tuple(activation.shape[1:])}, and {tuple(source.shape)} in the other run."
-            )
         # In place, as TransformerLens's own setters: hook_resid_mid is at the norm's input, the stream itself.
-        for row, site, cell in at:
-            where = tuple(cell.get(axis, slice(None)) for axis in site.axes)
-            activation[(row, *where)] = source[where]
+        for row, lane, (site, place) in at:
+            run = activation[row]
+            where = index_in(site, place, lane, base, matched=matched)
+            new = value((site, place), lane, run[where])
+            run[where] = new if "dest" not in site.axes else torch.where(open_scores(run)[where], new, run[where])
         return activation
 
     return edit
+
+
+def joined(first: dict[str, Edit], second: dict[str, Edit]) -> dict[str, Edit]:
+    """Return the edits of both, the first's before the second's where they are at one hook."""
+
+    def both(one: Edit, other: Edit) -> Edit:
+        def edit(activation: Tensor) -> Tensor | None:
+            changed = one(activation)
+            return other(activation if changed is None else changed)
+
+        return edit
+
+    shared = {name: both(first[name], second[name]) for name in first.keys() & second.keys()}
+    return {**first, **second, **shared}

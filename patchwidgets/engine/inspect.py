@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import PatchError
-from ..interventions import Patch
+from ..interventions import Intervention, Mask, Patch
+from ..metrics import Metric
 from ..prompts import EncodedPair
 from ..sites import get_site
-from .baseline import RUNS, record
-from .gate import Edit, check_control, hooked, undisturbed
+from .baseline import RUNS, Baseline, Row, forward, record
+from .gate import Edit, check_control, undisturbed
+from .gradients import make_mask
 from .handle import ModelHandle
-from .hooked import edits_for
+from .hooked import Value, edits_for
+from .lanes import Lane
+from .plan import Target, hook_of
+from .scoring import reading_of, score_rows
+from .values import Sources, make_value
 
 Cell = dict[str, int]
 
@@ -25,7 +30,7 @@ class Inspection:
     """The clean, the corrupted, and one or more patched runs.
 
     Attributes:
-        logits: [2 + patched, vocab] at the last position, in the order clean, corrupted, patched...
+        logits: [2 + patched, vocab] at the position read, in the order clean, corrupted, patched...
         attention: [2 + patched, dest, src] of the head asked for, or None.
     """
 
@@ -39,30 +44,63 @@ def inspect_cells(
     patch: Patch,
     cells: list[tuple[str, Cell]],
     head: tuple[int, int] | None = None,
+    *,
+    intervention: Intervention | None = None,
+    metric: Metric | None = None,
 ) -> Inspection:
     """Run both prompts and the given patches in one batch.
 
-    Every cell is (site, {axis: index}), one patched run each. `head` is (layer, head), the one whose attention is kept.
+    Every cell is (site, {axis: index}), one patched run each; another `intervention` than a patch is shown in its first
+    draw, and a mask by the gradient of `metric`. `head` is (layer, head), the one whose attention is kept. Prompts of
+    unequal length are a PatchError: their attention has no common picture.
     """
-    base = pair.clean if patch.base == "clean" else pair.corrupted
-    placed = [(len(RUNS) + i, get_site(site), cell) for i, (site, cell) in enumerate(cells)]
-    hooks = sorted({site.hook_name(cell["layer"]) for _, site, cell in placed})
+    if len(pair.clean) != len(pair.corrupted):
+        raise PatchError("prompts of unequal length cannot be looked at side by side yet.")
+    lane = Lane(0, pair, 0, 0, "both")
+    targets: list[Target] = [(get_site(site), cell) for site, cell in cells]
+    if intervention is not None and not isinstance(intervention, Patch):
+        for site, _ in targets:
+            handle.shape(site)  # Asked for now: a model cannot be probed in the middle of a pass.
+    hooks = sorted({hook_of(target) for target in targets})
+    placed = [(len(RUNS) + i, lane, target) for i, target in enumerate(targets)]
+    rows: list[Row] = [*((lane, run) for run in RUNS), *[(lane, patch.base)] * len(targets)]
+    sources = Sources(handle, [lane], patch.base, hooks, 0, lambda over: ())
     seen: list[Tensor] = []
 
-    def measure() -> Tensor:
+    def measure() -> tuple[Baseline, Tensor]:
         seen.clear()
-        baseline = record(handle, pair, hooks)
-        edits = edits_for(placed, lambda name: baseline.activation(patch.source, name))
+        baseline = record(handle, [(lane, run) for run in RUNS], hooks)
+        value = _values(intervention or patch, sources, baseline, metric)
+        matched = intervention is None or isinstance(intervention, Patch)
+        edits = edits_for(placed, patch.base, value, matched)
         if head is not None:
             edits[_pattern_hook(handle, head[0])] = _watch(seen, head[1])
-        rows = torch.tensor([pair.clean, pair.corrupted, *[base] * len(cells)], device=handle.device)
-        with hooked(handle.hooks, edits):
-            logits = handle.forward(rows)
-        check_control(logits[: len(RUNS)], baseline.logits)
-        return logits
+        logits = forward(handle, rows, edits, whole=False)[:, lane.read][:, 0]
+        for i, run in enumerate(RUNS):
+            check_control(logits[i], baseline.read[lane, run][0])
+        return baseline, logits
 
-    logits = undisturbed(handle.lock, measure)
+    _, logits = undisturbed(handle.lock, measure)
     return Inspection(logits, seen[0].float().cpu().numpy() if seen else None)
+
+
+def _values(what: Intervention, sources: Sources, baseline: Baseline, metric: Metric | None) -> Value:
+    if not isinstance(what, Mask):
+        return make_value(what, sources, baseline)
+    if metric is None:
+        raise PatchError("a mask needs the metric whose gradient it follows.")
+
+    def score_lane(lane: Lane, logits: Tensor) -> Tensor:
+        plain = (baseline.read[lane, "clean"][0], baseline.read[lane, "corrupted"][0])
+        return metric.score(reading_of(lane.pair, logits, logits, plain))
+
+    return make_mask(what, sources, metric, score_lane)[0]
+
+
+def score(metrics: tuple[Metric, ...], logits: Tensor, pair: EncodedPair) -> np.ndarray:
+    """Return the metrics of an Inspection's logits [run, vocab] as float64 [metric, run]."""
+    steps = logits[:, None]
+    return score_rows(metrics, reading_of(pair, steps, steps, (logits[0], logits[1])))
 
 
 def _watch(seen: list[Tensor], head: int) -> Edit:

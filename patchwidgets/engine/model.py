@@ -20,7 +20,7 @@ _DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch
 
 IN_MEMORY = "in memory"
 
-__all__ = ["HookPoint", "TransformerBridge", "as_bridge", "load_model"]
+__all__ = ["HookPoint", "TransformerBridge", "as_bridge", "first_line", "load_model"]
 
 
 def load_model(
@@ -46,6 +46,7 @@ def load_model(
     """
     kind = _dtype(dtype)
     _check_device(device)
+    _check_tokenizer(tokenizer)
     if what is None or isinstance(what, (str, os.PathLike)):
         _check_revision(what, revision)
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -73,13 +74,18 @@ def as_bridge(model: Any) -> TransformerBridge:
     if not isinstance(model, TransformerBridge):
         raise ModelError(f"expected a model from pw.load_model(), got {quoted(type(model).__name__)}.")
     config = getattr(model.original_model, "config", None)
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError("this is an encoder-decoder model; only decoder-only language models can be patched.")
+    _refuse_encoder_decoder(config)
     attention = getattr(config, "_attn_implementation", "eager")
     if attention not in ("eager", None):
         raise ModelError(
             f"the model computes attention with {attention!r}, which hides its patterns; load it with "
             'attn_implementation="eager".'
+        )
+    without = next((i for i, block in enumerate(getattr(model, "blocks", ())) if not hasattr(block, "attn")), None)
+    if without is not None:
+        raise ModelError(
+            f"layer {without} of this model has no attention: it is a state-space model, or a hybrid; only "
+            "decoder-only transformers can be patched."
         )
     return model
 
@@ -87,11 +93,15 @@ def as_bridge(model: Any) -> TransformerBridge:
 def _load(what: Any, tokenizer: Any, device: Any, dtype: torch.dtype, revision: str | None) -> TransformerBridge:
     if what is None:
         return _load_folder(embedded.folder(), tokenizer, device, dtype)
+    if not str(what).strip():
+        raise ModelError("the model's name is empty; give a Hub name, a folder or a .gguf file, or nothing at all.")
     path = Path(what).expanduser()
     if path.suffix == ".gguf":
         return _load_gguf(path, tokenizer, device, dtype)
     if path.is_dir():
         return _load_folder(path, tokenizer, device, dtype)
+    if path.is_file():
+        raise ModelError(f"{str(what)!r} is a file; give the folder it is in, with config.json, or a .gguf file.")
     if isinstance(what, os.PathLike) or path.is_absolute() or str(what).startswith((".", "~")):
         raise ModelError(
             f"there is no folder {str(what)!r}; give a folder with config.json and weights, or a Hub name."
@@ -102,32 +112,48 @@ def _load(what: Any, tokenizer: Any, device: Any, dtype: torch.dtype, revision: 
         )
     except Exception as error:
         raise ModelError(
-            f"{str(what)!r} could not be loaded from the Hugging Face Hub: {_first_line(error)} "
+            f"{str(what)!r} could not be loaded from the Hugging Face Hub: {first_line(error)} "
             "Check the name and the network, or give a local folder."
         ) from error
 
 
 def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> TransformerBridge:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     if not (folder / "config.json").is_file():
         raise ModelError(f"the folder {str(folder)!r} has no config.json; it does not hold a Hugging Face model.")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation="eager", dtype=dtype, local_files_only=True
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        _refuse_encoder_decoder(config)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="eager", dtype=dtype, local_files_only=True, output_loading_info=True
         )
-        words = tokenizer if tokenizer is not None else _folder_tokenizer(folder)
+        model, told = loaded
+    except ModelError:
+        raise
     except Exception as error:
-        raise ModelError(f"the folder {str(folder)!r} could not be loaded: {_first_line(error)}") from error
-    return _boot(model.to(device), words, str(folder.resolve()))
+        raise ModelError(f"the folder {str(folder)!r} could not be loaded: {first_line(error)}") from error
+    if told["missing_keys"]:
+        raise ModelError(
+            f"the folder {str(folder)!r} lacks weights of {type(model).__name__}, such as "
+            f"{min(told['missing_keys'])}; they would be random numbers. Give the whole model's folder."
+        )
+    return _boot(model.to(device), _folder_tokenizer(folder) if tokenizer is None else tokenizer, str(folder.resolve()))
 
 
 def _folder_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    if (folder / "tokenizer_config.json").is_file() and folder != embedded.folder():
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    kind = AutoTokenizer
+    if folder == embedded.folder() or not (folder / "tokenizer_config.json").is_file():
+        kind = PreTrainedTokenizerFast
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"the folder {str(folder)!r} has no tokenizer that can be read ({first_line(error)}); give one with "
+            "tokenizer=."
+        ) from error
 
 
 def _load_gguf(path: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> TransformerBridge:
@@ -145,7 +171,7 @@ def _load_gguf(path: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> T
         )
         words = tokenizer or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except Exception as error:
-        raise ModelError(f"the file {path.name!r} could not be read: {_first_line(error)}") from error
+        raise ModelError(f"the file {path.name!r} could not be read: {first_line(error)}") from error
     return _boot(read.to(device), words, str(path.resolve()))
 
 
@@ -155,8 +181,8 @@ def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerB
         raise ModelError(
             f"{type(model).__name__} is not a Hugging Face language model; give its name or folder instead."
         )
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError("this is an encoder-decoder model; only decoder-only language models can be patched.")
+    _refuse_encoder_decoder(config)
+    _refuse_headless(model)
     if tokenizer is None:
         raise ModelError("give the model's tokenizer too: pw.load_model(model, tokenizer=tokenizer).")
     attention = getattr(config, "_attn_implementation", None)
@@ -173,6 +199,19 @@ def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerB
     return _boot(model, tokenizer, getattr(config, "_name_or_path", "") or IN_MEMORY)
 
 
+def _refuse_encoder_decoder(config: Any) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError("this is an encoder-decoder model; only decoder-only language models can be patched.")
+
+
+def _refuse_headless(model: Any) -> None:
+    if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is None:
+        raise ModelError(
+            f"{type(model).__name__} has no output over the vocabulary, so it predicts no token; load it with "
+            "AutoModelForCausalLM."
+        )
+
+
 def _boot(model: torch.nn.Module, tokenizer: Any, name: str) -> TransformerBridge:
     """Bridge a Hugging Face model without asking the Hub for anything."""
     _keep_tokenizer(tokenizer, name)
@@ -184,7 +223,7 @@ def _boot(model: torch.nn.Module, tokenizer: Any, name: str) -> TransformerBridg
                 name, hf_model=model.eval(), tokenizer=tokenizer, device=device, dtype=kind
             )
     except Exception as error:
-        raise ModelError(f"TransformerLens cannot bridge {type(model).__name__}: {_first_line(error)}") from error
+        raise ModelError(f"TransformerLens cannot bridge {type(model).__name__}: {first_line(error)}") from error
     return bridge
 
 
@@ -195,24 +234,38 @@ def _keep_tokenizer(tokenizer: Any, name: str) -> None:
         settings.update(name_or_path=name, add_bos_token=True)
 
 
+def _check_tokenizer(tokenizer: Any) -> None:
+    from transformers import PreTrainedTokenizerBase
+
+    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ModelError(
+            f"tokenizer must be a transformers tokenizer, not {quoted(tokenizer)}; make one with "
+            "AutoTokenizer.from_pretrained(...)."
+        )
+
+
 def _check_revision(what: Any, revision: str | None) -> None:
     if revision is not None and (what is None or Path(what).suffix == ".gguf" or Path(what).is_dir()):
         raise ModelError("revision= names a version on the Hub; it does not apply to a folder or a file.")
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype in _DTYPES:
+    if dtype is None or dtype in _DTYPES.values():
+        return dtype  # type: ignore[return-value]
+    if isinstance(dtype, str) and dtype in _DTYPES:
         return _DTYPES[dtype]
     raise ModelError(f"unknown dtype {quoted(dtype)}; use one of {', '.join(_DTYPES)}.")
 
 
 def _check_device(device: str | torch.device | None) -> None:
     try:
-        torch.device(device or "cpu")
-    except RuntimeError as error:
-        raise ModelError(f"unknown device {quoted(device)}; use for instance 'cpu' or 'cuda'.") from error
+        found = torch.empty(0, device="cpu" if device is None else device).device
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ModelError(
+            f"there is no device {quoted(device)} on this machine; use for instance 'cpu' or 'cuda'."
+        ) from error
+    if found.type == "meta":
+        raise ModelError("device 'meta' holds no numbers; use for instance 'cpu' or 'cuda'.")
 
 
 def _refuse_hooked_transformer(model: Any) -> None:
@@ -223,9 +276,12 @@ def _refuse_hooked_transformer(model: Any) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error of another library says, as one sentence."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    told = lines[0].rstrip(" :") if lines else type(error).__name__
+    told = told if len(told) <= 300 else f"{told[:300]}..."
+    return told if told.endswith((".", "!", "?")) else f"{told}."
 
 
 @contextlib.contextmanager

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ..answers import as_id
+from ..interventions import Intervention, Mean, Noise, Patch, Resample, Standing
+from ..joint import Joint
+from ..prompts import EncodedPair
+from .baseline import RUNS
 from .gate import foreign_hooks
 from .handle import ModelHandle
 from .plan import Plan
+from .values import Encode
 
 _PACKAGES = ("patchwidgets", "torch", "transformer-lens", "transformers")
 
 
-def make_provenance(handle: ModelHandle, plan: Plan, check: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a sweep as JSON-ready data."""
+def make_provenance(handle: ModelHandle, plan: Plan, encode: Encode) -> dict[str, Any]:
+    """Return the settings of a sweep as JSON-ready data. `encode` gives the prompts of another dataset."""
     pair, config = plan.pair, getattr(handle.bridge.original_model, "config", None)
-    point = handle.hook(plan.site, plan.labels["layer"][0])
     return {
         "model": handle.name,
         "location": handle.location,
@@ -24,25 +30,120 @@ def make_provenance(handle: ModelHandle, plan: Plan, check: dict[str, Any]) -> d
         "device": str(handle.device),
         "weights": "processed" if getattr(handle.bridge, "compatibility_mode", False) else "raw",
         "hooks_on_model": foreign_hooks(handle.hooks),
-        "site": plan.site.name,
-        "hook": plan.site.hook,
-        "hook_at": point.name,
+        **_what(handle, plan),
         "by": list(plan.by),
-        "intervention": "patch",
+        "intervention": plan.intervention.name,
+        "settings": {} if isinstance(plan.intervention, Patch) else plan.intervention.settings(),
+        "over": _over(plan.intervention, encode),
+        "within": plan.within,
+        "window": plan.window,
+        "standing": [_standing(stand, encode) for stand in plan.standing],
         "direction": plan.patch.direction,
         "metrics": [metric.name for metric in plan.metrics],
-        "n": 1,
-        "seed": None,
+        "units": {metric.name: metric.unit for metric in plan.metrics},
+        "n": len(plan.pairs),
+        "samples": plan.samples,
+        "seed": plan.seed if _draws(plan) else None,
         "prepend_bos": pair.prepend_bos,
         "bos_at": pair.bos_at,
+        "at": pair.at,
+        "prompts": {"clean": pair.given[0], "corrupted": pair.given[1]},
         "tokens": {"clean": list(pair.clean), "corrupted": list(pair.corrupted)},
-        "texts": {"clean": list(pair.clean_text), "corrupted": list(pair.corrupted_text)},
-        "answer": {"token": pair.answer, "text": pair.answer_text},
-        "foil": None if pair.foil is None else {"token": pair.foil, "text": pair.foil_text},
+        "texts": _texts(plan.pairs, plan.patch.base),
+        "alignment": None if pair.alignment is None else pair.alignment.to_json(),
+        "answer": _target(pair.answers, pair.answer, pair.answer_text),
+        "foil": _target(pair.foils, pair.foil, pair.foil_text),
+        "pairs": [_pair(each) for each in plan.pairs] if len(plan.pairs) > 1 else None,
         "engine": "hooked",
-        "check": check,
         "versions": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def _what(handle: ModelHandle, plan: Plan) -> dict[str, Any]:
+    if isinstance(plan.site, Joint):
+        sets = {name: [[site, place] for site, place in cells] for name, cells in plan.site.sets.items()}
+        return {"site": "joint", "hook": None, "hook_at": None, "sets": sets}
+    layer = plan.labels["layer"][0] if "layer" in plan.labels else None
+    point = handle.hook(plan.site, layer)  # type: ignore[arg-type]
+    return {"site": plan.site.name, "hook": plan.site.hook, "hook_at": point.name}
+
+
+def _over(what: Intervention, encode: Encode) -> list[list[int]] | None:
+    """Return the token ids of the other dataset's prompts that a mean is over or a draw is from, in their order."""
+    if not isinstance(what, (Mean, Resample)) or what.over is None:
+        return None
+    runs = RUNS if what.run == "both" else (what.run,)
+    found = [pair.ids(run) for pair in encode(what.over) for run in runs]
+    return [list(ids) for ids in (dict.fromkeys(found) if isinstance(what, Resample) else found)]
+
+
+def _standing(stand: Standing, encode: Encode) -> dict[str, Any]:
+    chosen = {name: _whole(getattr(stand, name)) for name in ("layers", "positions", "heads", "neurons")}
+    return {
+        "site": stand.site,
+        "intervention": stand.intervention.name,
+        "settings": stand.intervention.settings(),
+        "over": _over(stand.intervention, encode),
+        "runs": stand.runs,
+        **chosen,
+    }
+
+
+def _draws(plan: Plan) -> bool:
+    acting = (plan.intervention, *(stand.intervention for stand in plan.standing))
+    return any(isinstance(what, (Noise, Resample)) for what in acting)
+
+
+def _whole(chosen: object) -> list[int] | None:
+    """Return chosen indices as they were given, one or several, as a list of ints."""
+    one = as_id(chosen)
+    if chosen is None or one is not None:
+        return None if one is None else [one]
+    return [index for index in map(as_id, chosen) if index is not None]  # type: ignore[call-overload]
+
+
+def _target(target: tuple[tuple[int, ...], ...], token: int | None, text: str | None) -> dict[str, Any] | None:
+    return {"token": token, "tokens": [list(each) for each in target], "text": text} if target else None
+
+
+def _pair(pair: EncodedPair) -> dict[str, Any]:
+    return {
+        "clean": list(pair.clean),
+        "corrupted": list(pair.corrupted),
+        "answer": [list(each) for each in pair.answers],
+        "foil": [list(each) for each in pair.foils],
+        "at": pair.at,
+        "alignment": None if pair.alignment is None else pair.alignment.to_json(),
+    }
+
+
+def _texts(pairs: Sequence[EncodedPair], base: str) -> dict[str, list[str]]:
+    """Return the tokens over the positions of the base run, and their counterparts in the other run.
+
+    Where the pairs of a dataset hold different tokens at a position it reads an ellipsis.
+    """
+    other = "clean" if base == "corrupted" else "corrupted"
+    length = max(len(pair.ids(base)) for pair in pairs)
+    return {
+        base: [_shared([_at(pair, base, p) for pair in pairs]) for p in range(length)],
+        other: [_shared([_beside(pair, base, p) for pair in pairs]) for p in range(length)],
+    }
+
+
+def _at(pair: EncodedPair, run: str, position: int) -> str:
+    texts = pair.texts(run)
+    return texts[position] if position < len(texts) else ""
+
+
+def _beside(pair: EncodedPair, base: str, position: int) -> str:
+    if position >= len(pair.ids(base)):
+        return ""
+    found = pair.counterpart(base, position)
+    return "" if found is None else _at(pair, "clean" if base == "corrupted" else "corrupted", found)
+
+
+def _shared(texts: list[str]) -> str:
+    return texts[0] if len(set(texts)) == 1 else "\u2026"
 
 
 def _version(package: str) -> str:

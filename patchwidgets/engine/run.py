@@ -35,7 +35,7 @@ class Run:
 
     Attributes:
         total: how many cells the sweep measures; cells known without computing are not among them.
-        patched: the metric after each cell's patch, [metric, cell], NaN where not measured yet.
+        patched: the metric after each cell's patch, [..., cell], NaN where not measured yet.
         status: a status code per cell, [cell].
         warning: what a reader of the numbers must know, or None; `wait` warns of it once.
     """
@@ -116,9 +116,9 @@ class Run:
             self._tell([listener], _NO_CELLS)
 
     def add(self, cells: np.ndarray, values: np.ndarray, status: int) -> None:
-        """Record cells: `values` is [metric, cell]. Called by the sweep's own thread."""
+        """Record cells: `values` is [..., cell]. Called by the sweep's own thread."""
         with self._changed:
-            self.patched[:, cells] = values
+            self.patched[..., cells] = values
             self.status[cells] = status
             self._done += len(cells) if status == MEASURED else 0
             self._news += 1

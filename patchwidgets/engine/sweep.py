@@ -1,155 +1,137 @@
-"""`patch`: from two prompts to a running sweep."""
+"""A sweep at work: the plain runs, then every cell of the plan, batch by batch, into a run."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..errors import PatchError, quoted
-from ..interventions import Patch
-from ..metrics import Metric, gap_too_small, get_metrics
-from ..prompts import PromptPair, check_pair, encode_pair, warn_unknown_words
-from ..result import IMPLIED, MEASURED, PatchResult, make_data
-from ..sites import get_site
-from .baseline import RUNS, Baseline, record
+from ..errors import PatchError
+from ..interventions import Mask, Patch
+from ..metrics import gap_too_small
+from ..result import IMPLIED, MEASURED, PENDING, PatchResult, make_data
+from .baseline import RUNS, Baseline, Edits, no_edits, record
 from .gate import undisturbed
-from .handle import ModelHandle, handle_of
-from .hooked import patched_logits
-from .plan import Plan, make_plan
+from .gradients import Weight, check_mask, make_mask
+from .handle import ModelHandle
+from .hooked import Patched, Value, run_patched
+from .journal import Journal, open_journal
+from .lanes import Lane, lanes_of
+from .plan import Plan
 from .provenance import make_provenance
 from .run import Run
+from .scoring import Scorer, reading_of
+from .standing import make_standing
+from .values import Encode, Sources, make_value
 
 _CHUNK_SECONDS = 0.3
-_CHUNK_CELLS = 8
+_CHUNK_ROWS = 8
 _CHUNK_TOKENS = 2048
 
 
-def patch(
-    model: Any,
-    pair: PromptPair,
-    site: str,
-    *,
-    by: str | tuple[str, ...] | None = None,
-    direction: str = "denoise",
-    metric: str | list[str] | tuple[str, ...] = "logit_diff",
-    layers: Any = None,
-    positions: Any = None,
-    heads: Any = None,
+def start(
+    handle: ModelHandle,
+    plan: Plan,
     batch_size: int | None = None,
-    prepend_bos: bool | None = None,
+    encode: Encode | None = None,
+    resume: object = None,
 ) -> Run:
-    """Start a sweep: put the other run's activation into the base run, one cell at a time, and read the metric.
-
-    `site` is one of `patchwidgets.sites.SITES`, `by` its granularity, e.g. ("layer", "pos"). `direction="denoise"`
-    puts clean activations into the corrupted run, "noise" the reverse. `metric` is one name or several. `layers`,
-    `positions` and `heads` restrict the sweep; `batch_size` is the number of cells per forward pass (chosen by itself
-    when None).
-
-    Returns a Run at once; `run.wait()` gives the PatchResult with `patched[metric, *by]`. Raises PatchError for
-    anything that cannot be done as asked, before anything runs. Source: Vig et al., arXiv 2004.12265; Meng et al.,
-    arXiv 2202.05262.
-
-    >>> import patchwidgets as pw
-    >>> pair = pw.PromptPair("When Mary and John went to the store, John gave a drink to",
-    ...                      "When Anna and John went to the store, John gave a drink to", answer=" Mary", foil=" Anna")
-    >>> result = pw.patch(pw.load_model(), pair, "resid_pre").wait()
-    >>> result.data["patched"].dims
-    ('metric', 'layer', 'pos')
-    """
-    handle = handle_of(model)
-    handle.check_ready()
-    chosen = get_site(site)
-    granularity = chosen.granularity(by)
-    metrics = get_metrics(metric)
-    intervention = Patch(direction)
-    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
-        raise PatchError(f"batch_size must be a whole number of cells, 1 or more, not {quoted(batch_size)}.")
-    if prepend_bos not in (None, True, False):
-        raise PatchError(f"prepend_bos must be True, False or None, not {quoted(prepend_bos)}.")
-    needs_foil = any(m.needs_foil for m in metrics)
-    pair = check_pair(pair)
-    encoded = encode_pair(pair, handle.tokenizer, prepend_bos=prepend_bos, needs_foil=needs_foil, rate=handle.rate)
-    warn_unknown_words(pair, encoded, handle.tokenizer)
-    subsets = {"layer": layers, "pos": positions, "head": heads}
-    plan = make_plan(handle, encoded, chosen, granularity, intervention, metrics, subsets)
-    return start(handle, plan, batch_size)
-
-
-def start(handle: ModelHandle, plan: Plan, batch_size: int | None = None) -> Run:
-    """Start measuring the plan's cells in a thread."""
-    sweep = _Sweep(handle, plan, batch_size)
-    patched = np.full([len(plan.metrics), plan.status.size], np.nan)
+    """Start measuring the plan's cells in a thread; those in the journal at `resume` are taken from it."""
+    sweep = _Sweep(handle, plan, batch_size, encode or _no_datasets)
+    if resume is not None:
+        sweep.journal = open_journal(resume, handle, plan, sweep.origin, len(sweep.scorer.items))
+    patched = np.full([len(plan.metrics), len(sweep.scorer.items), plan.status.size], np.nan)
     return Run(sweep.work, patched, plan.status.reshape(-1).copy(), len(plan.order), sweep.report).start()
 
 
-def score(metrics: tuple[Metric, ...], logits: Tensor, plan: Plan) -> np.ndarray:
-    """Return the metrics of logits [row, vocab] as float64 [metric, row]; half precision is scored in float32."""
-    answer, foil = plan.pair.answer, plan.pair.foil
-    assert answer is not None
-    if logits.dtype in (torch.bfloat16, torch.float16):
-        logits = logits.float()
-    return np.stack([metric.score(logits, answer, foil).double().cpu().numpy() for metric in metrics])
+def _no_datasets(over: object) -> Any:
+    raise PatchError("this sweep was planned without a way to read other datasets.")
 
 
-@dataclass
 class _Sweep:
-    """The work of one sweep's thread. `runs` holds the metrics of the two plain runs, [metric, run]."""
+    """The work of one sweep's thread. `plain` holds the metrics of the plain runs, [metric, item, run]."""
 
-    handle: ModelHandle
-    plan: Plan
-    batch_size: int | None
-    baseline: Baseline | None = None
-    worst: float = 0.0
-    controls: int = 0
-    runs: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.runs = np.full([len(self.plan.metrics), len(RUNS)], np.nan)
-        self.origin = make_provenance(self.handle, self.plan, {})
-        self.model: Any = self.handle.bridge
+    def __init__(self, handle: ModelHandle, plan: Plan, batch_size: int | None, encode: Encode) -> None:
+        self.handle, self.plan, self.batch_size, self.encode = handle, plan, batch_size, encode
+        self.lanes = lanes_of(plan.pairs, plan.samples, plan.metrics)
+        if isinstance(plan.intervention, Mask):
+            check_mask(plan.metrics[0], self.lanes, bool(plan.standing), plan.patch.base)
+        self.scorer = Scorer(plan.metrics, self.lanes, handle.device)
+        self.plain = np.full([len(plan.metrics), len(self.scorer.items), len(RUNS)], np.nan)
+        self.kept: np.ndarray | None = None
+        self.worst, self.controls = 0.0, 0
+        self.origin = make_provenance(handle, plan, self.encode)
+        self.model: Any = handle.bridge  # Held while the sweep runs: a handle alone does not keep its model.
+        self.baseline = Baseline()
+        self.standing: Edits = no_edits
+        self.value: Value | None = None
+        self.weight: Weight | None = None
+        self.journal: Journal | None = None
 
     def work(self, run: Run) -> None:
-        """Record the two runs, then measure every cell of the plan in chunks that take a fraction of a second."""
+        """Record the plain runs, then measure every cell of the plan in chunks that take a fraction of a second."""
         try:
-            self._sweep(run)
+            self._begin(run)
+            self._measure_all(run)
         finally:
-            self.model = self.baseline = None
-
-    def _sweep(self, run: Run) -> None:
-        self._begin(run)
-        order = self.plan.order
-        cap = max(1, _CHUNK_TOKENS // self.plan.pair.length)
-        floor = min(_CHUNK_CELLS, cap)
-        size, at = self.batch_size or floor, 0
-        while at < len(order) and not run.cancelling:
-            cells = order[at : at + size]
-            started = time.perf_counter()
-            values = self._measure(cells)
-            if self.batch_size is None:
-                seconds = max(time.perf_counter() - started, 1e-6)
-                size = max(floor, min(cap, 2 * size, round(len(cells) * _CHUNK_SECONDS / seconds)))
-            at += len(cells)
-            run.add(cells, values, MEASURED)
+            if self.journal is not None:
+                self.journal.close()
+            self.model = self.value = self.weight = None
+            self.baseline, self.standing = Baseline(), no_edits
 
     def _begin(self, run: Run) -> None:
-        plan = self.plan
-        hooks = [plan.site.hook_name(layer) for layer in plan.labels["layer"]]
-        self.baseline = undisturbed(self.handle.lock, lambda: record(self.handle, plan.pair, hooks))
-        self.runs = score(plan.metrics, self.baseline.logits, plan)
+        plan, base = self.plan, self.plan.patch.base
+        self.standing = undisturbed(self.handle.lock, lambda: make_standing(self.handle, plan, self.lanes, self.encode))
+        self.baseline = undisturbed(self.handle.lock, self._record)
+        self.plain = self.scorer.plain(self.baseline)
+        if self.journal is not None:
+            self.plain = self.journal.begin(self.plain, self.handle.dtype)
+        self._make_values()
         run.warning = self._gap_warning()
         implied = np.flatnonzero(plan.status.reshape(-1) == IMPLIED)
-        base = self.runs[:, [RUNS.index(plan.patch.base)]]
-        run.add(implied, np.broadcast_to(base, (len(base), len(implied))), IMPLIED)
+        known = self.plain[:, :, [RUNS.index(base)]]
+        run.add(implied, np.broadcast_to(known, (*known.shape[:2], len(implied))), IMPLIED)
+        if self.journal is not None and len(self.journal.cells):
+            self.worst, self.controls = self.journal.worst, self.journal.controls
+            self._note_kept(self.journal.cells)
+            run.add(self.journal.cells, self.journal.values, MEASURED)
+
+    def _record(self) -> Baseline:
+        plan = self.plan
+        hooks = plan.hooks if isinstance(plan.intervention, Patch) else ()
+        return record(
+            self.handle,
+            [(lane, run) for lane in self.lanes for run in RUNS],
+            hooks,
+            keep=lambda row: row[1] == plan.patch.source,
+            whole=plan.whole,
+            standing=self.standing,
+        )
+
+    def _make_values(self) -> None:
+        plan = self.plan
+        what = plan.intervention
+        sources = Sources(self.handle, self.lanes, plan.patch.base, plan.hooks, plan.seed, self.encode)
+        if not isinstance(what, Mask):
+            self.value = undisturbed(self.handle.lock, lambda: make_value(what, sources, self.baseline))
+            return
+        metric = plan.metrics[0]
+
+        def score(lane: Lane, logits: torch.Tensor) -> torch.Tensor:
+            plain = (self.baseline.read[lane, "clean"][0], self.baseline.read[lane, "corrupted"][0])
+            return metric.score(reading_of(lane.pair, logits, logits, plain))
+
+        self.value, self.weight = undisturbed(self.handle.lock, lambda: make_mask(what, sources, metric, score))
+        self.kept = np.full(plan.status.size, np.nan)
 
     def _gap_warning(self) -> str | None:
         small = [
             f"{metric.name} is {clean:.6g} clean and {corrupted:.6g} corrupted"
-            for metric, (clean, corrupted) in zip(self.plan.metrics, self.runs, strict=True)
+            for metric, (clean, corrupted) in zip(self.plan.metrics, self.plain.mean(1), strict=True)
             if gap_too_small(clean, corrupted)
         ]
         if not small:
@@ -159,33 +141,99 @@ class _Sweep:
             "Choose an answer and a foil, or prompts, that tell the runs apart."
         )
 
-    def _measure(self, cells: np.ndarray) -> np.ndarray:
-        """Return the metrics of the cells, [metric, cell]; a disturbed pass is made again before giving up."""
-        assert self.baseline is not None
-        baseline = self.baseline
-        logits, worst = undisturbed(
-            self.handle.lock, lambda: patched_logits(self.handle, self.plan, baseline, cells.tolist())
-        )
-        if not torch.isfinite(logits).all():
+    def _measure_all(self, run: Run) -> None:
+        order = self.plan.order[run.status[self.plan.order] == PENDING]
+        cap = max(1, _CHUNK_TOKENS // max(len(lane.ids(self.plan.patch.base)) for lane in self.lanes))
+        floor = min(_CHUNK_ROWS, cap)
+        rows, at = self.batch_size or floor, 0
+        while at < len(order) and not run.cancelling:
+            cells = order[at : at + max(1, rows // len(self.lanes))]
+            started = time.perf_counter()
+            values = self._measure(cells, rows, run)
+            if values is None:
+                return
+            if self.batch_size is None:
+                seconds = max(time.perf_counter() - started, 1e-6)
+                rows = max(floor, min(cap, 2 * rows, round(len(cells) * len(self.lanes) * _CHUNK_SECONDS / seconds)))
+            at += len(cells)
+            self._write_down(cells, values, run)
+            run.add(cells, values, MEASURED)
+
+    def _write_down(self, cells: np.ndarray, values: np.ndarray, run: Run) -> None:
+        if self.journal is None or self.journal.trouble is not None:
+            return
+        self.journal.add(cells, values, self.controls, self.worst)
+        if self.journal.trouble is not None:
+            run.warning = f"{run.warning} {self.journal.trouble}" if run.warning else self.journal.trouble
+
+    def _measure(self, cells: np.ndarray, rows: int, run: Run) -> np.ndarray | None:
+        """Return the metrics of the cells, [metric, item, cell]; None when cancelled between two batches."""
+        read: dict[Lane, list[torch.Tensor]] = defaultdict(list)
+        whole: dict[Lane, list[torch.Tensor]] = defaultdict(list)
+        for batch in _batches(self.lanes, cells.tolist(), rows, self.plan.patch.base):
+            if read and run.cancelling:
+                return None
+            found = undisturbed(self.handle.lock, lambda batch=batch: self._run(batch))
+            self.worst, self.controls = max(self.worst, found.worst), self.controls + 1
+            for (_, lane), logits in found.read.items():
+                read[lane].append(logits)
+            for (_, lane), logits in found.whole.items():
+                whole[lane].append(logits)
+        if not all(torch.isfinite(logits).all() for kept in read.values() for logits in kept):
             raise PatchError("a patched run gave logits that are not finite; check the model's dtype.")
-        self.worst, self.controls = max(self.worst, worst), self.controls + 1
-        return score(self.plan.metrics, logits, self.plan)
+        self._note_kept(cells)
+        return self.scorer.patched(read, whole, self.baseline, self.plan.patch.base)
+
+    def _run(self, batch: Sequence[tuple[int, Lane]]) -> Patched:
+        assert self.value is not None
+        plan = self.plan
+        return run_patched(
+            self.handle, plan.patch.base, self.baseline, batch, plan.targets, self.value, whole=plan.whole,
+            standing=self.standing, matched=isinstance(plan.intervention, Patch),
+        )  # fmt: skip
+
+    def _note_kept(self, cells: np.ndarray) -> None:
+        if self.weight is None or self.kept is None:
+            return
+        for cell in cells.tolist():
+            weights = [self.weight(target, lane) for lane in self.lanes for target in self.plan.targets(cell)]
+            self.kept[cell] = float(torch.cat([weight.reshape(-1) for weight in weights]).mean())
 
     def report(self, run: Run) -> PatchResult:
         """Return what is measured so far as a result."""
         plan = self.plan
-        clean, corrupted = self.runs[:, 0].tolist(), self.runs[:, 1].tolist()
-        names = tuple(metric.name for metric in plan.metrics)
+        texts = self.origin["texts"]
+        items = (len(plan.metrics), len(plan.pairs), plan.samples)
+        patched = run.patched.reshape(*items, -1).mean(2)
+        plain = self.plain.reshape(*items, -1).mean(2)
+        means, base = patched.mean(1), plain[:, :, RUNS.index(plan.patch.base)]
+        # Exactly the base run's numbers, whatever order a mean is summed in.
+        implied = run.status == IMPLIED
+        patched[:, :, implied] = base[:, :, None]
+        means[:, implied] = base.mean(1)[:, None]
         data = make_data(
             plan.by,
             dict(zip(plan.by, plan.shape, strict=True)),
-            names,
-            run.patched.copy(),
+            tuple(metric.name for metric in plan.metrics),
+            means,
             run.status.copy(),
-            clean,
-            corrupted,
-            list(zip(plan.pair.clean_text, plan.pair.corrupted_text, strict=True)),
+            plain[:, :, 0].mean(1).tolist(),
+            plain[:, :, 1].mean(1).tolist(),
+            list(zip(texts["clean"], texts["corrupted"], strict=True)),
             plan.labels,
+            kept=None if self.kept is None else self.kept.copy(),
+            pairs=(patched, plain) if len(plan.pairs) > 1 else None,
         )
         check = {"controls": self.controls, "worst_logit_difference": self.worst}
         return PatchResult(data, {**self.origin, "check": check})
+
+
+def _batches(lanes: Sequence[Lane], cells: Sequence[int], rows: int, base: str) -> Iterator[list[tuple[int, Lane]]]:
+    """Yield (cell, lane) batches of at most `rows`, each of one prompt length; per lane the cells come in order."""
+    groups: dict[tuple[int, int], list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        groups[len(lane.ids(base)), lane.kept].append(lane)
+    for group in groups.values():
+        both = [(cell, lane) for cell in cells for lane in group]
+        for begin in range(0, len(both), rows):
+            yield both[begin : begin + rows]

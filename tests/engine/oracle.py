@@ -60,6 +60,9 @@ def scores(answer: int, foil: int | None) -> dict[str, Score]:
         "logit": lambda logits: logits[0, -1, answer],
         "logprob": lambda logits: logits[0, -1].log_softmax(0)[answer],
         "prob": lambda logits: logits[0, -1].softmax(0)[answer],
+        "cross_entropy": lambda logits: -logits[0, -1].log_softmax(0)[answer],
+        "rank": lambda logits: 1 + logits[0, -1].argsort(descending=True).tolist().index(answer) + 0 * logits[0, -1, 0],
+        "accuracy": lambda logits: (logits[0, -1].argmax() == answer).double(),
     }
     if foil is not None:
         found["logit_diff"] = lambda logits: logits[0, -1, answer] - logits[0, -1, foil]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import BertConfig, BertForMaskedLM
 
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.errors import PatchError
 from patchwidgets.prompts import PromptPair
 from patchwidgets.sites import SITES
@@ -34,7 +35,7 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"metric": "logitdif"}, r"unknown metric 'logitdif'; did you mean 'logit_diff'\? Known: logit_diff, "),
     ({"metric": []}, r"no metric given; choose one or more of logit_diff"),
     ({"metric": ["prob", "prob"]}, r"a metric is named twice"),
-    ({"metric": len}, r"unknown metric <built-in function len>"),
+    ({"metric": int}, r"unknown metric <class 'int'>"),
     ({"layers": [3]}, r"layer 3 does not exist: there are 3 \(0 to 2\)"),
     ({"layers": -4}, r"layer -4 does not exist: there are 3 \(0 to 2\)"),
     ({"layers": [0, 0]}, r"layers names an index twice: \[0, 0\]"),
@@ -46,14 +47,14 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"layers": True}, r"layers must be one or more whole numbers, not True"),
     ({"positions": [4]}, r"position 4 does not exist: there are 4 \(0 to 3\)"),
     ({"positions": [1, 1]}, r"positions names an index twice"),
-    ({"heads": [0]}, r"head cannot be chosen: the sweep is by .*Choose a granularity that has head"),
-    ({"site": "z", "positions": [0]}, r"pos(ition)? cannot be chosen: the sweep is by .*granularity that has pos"),
+    ({"heads": [0]}, r"'resid_pre' has no head to choose from; it has layer, pos"),
+    ({"site": "pattern", "positions": [0]}, r"'pattern' has no position to choose from; it has layer, head, dest, src"),
     ({"site": "z", "heads": [4]}, r"head 4 does not exist: there are 4 \(0 to 3\)"),
     ({"site": "z", "heads": (1, 1)}, r"heads names an index twice"),
-    ({"batch_size": 0}, r"batch_size must be a whole number of cells, 1 or more, not 0"),
+    ({"batch_size": 0}, r"batch_size must be a whole number, 1 or more, not 0"),
     ({"batch_size": -3}, r"batch_size must be a whole number"),
-    ({"batch_size": 2.0}, r"batch_size must be a whole number of cells, 1 or more, not 2.0"),
-    ({"batch_size": True}, r"batch_size must be a whole number of cells, 1 or more, not True"),
+    ({"batch_size": 2.0}, r"batch_size must be a whole number, 1 or more, not 2.0"),
+    ({"batch_size": True}, r"batch_size must be a whole number, 1 or more, not True"),
     ({"prepend_bos": "yes"}, r"prepend_bos must be True, False or None, not 'yes'"),
     ({"pair": (CLEAN, CORRUPTED)}, r"expected a PromptPair, got \('w1 w2 w3', 'w1 w4 w3'\); write pw.PromptPair\("),
     ({"pair": None}, r"expected a PromptPair, got None"),
@@ -97,10 +98,15 @@ def test_a_model_without_a_site_says_which_it_has(site: str) -> None:
         }
     ).eval()  # fmt: skip
     ids = PromptPair([1, 2, 3], [1, 4, 3], answer=5, foil=6)
-    if site not in ("mlp_out", "resid_mid"):
+    if site == "attn_scores":
+        with pytest.raises(PatchError, match=r"shows 'attn_scores' but does not compute with it: .* such as z"):
+            patch(model, ids, site)
+        return
+    if site not in ("mlp_out", "resid_mid", "mlp_pre", "mlp_post"):
         assert patch(model, ids, site).wait().data["status"].size
         return
-    with pytest.raises(PatchError, match=rf"has no '{site}' \(hook blocks\.0\.hook_{site}\)\. It has resid_pre, .*z"):
+    hook = re.escape(SITES[site].hook_name(0))
+    with pytest.raises(PatchError, match=rf"has no '{site}' \(hook {hook}\)\. It has resid_pre, .*z"):
         patch(model, ids, site)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from patchwidgets.engine.model import load_model
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.metrics import tolerance
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult

@@ -13,8 +13,8 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
+from patchwidgets.engine.patch import patch
 from patchwidgets.engine.run import Run
-from patchwidgets.engine.sweep import patch
 from patchwidgets.errors import ModelError, PatchError
 from patchwidgets.result import PatchResult
 from tests import models
@@ -137,9 +137,8 @@ def test_a_hook_that_never_fires_is_an_error_not_a_table_of_zeros(direction: str
     # Past the component's own __setattr__, which would hand the attribute on to the module it wraps.
     vars(attention)["forward"] = lambda hidden_states, *args, **kwargs: (torch.zeros_like(hidden_states), None)
     before = models.state(model)
-    run = start(model, direction=direction)
     with pytest.raises(PatchError, match=r"fire exactly once.*blocks\.1\.attn\.hook_z 0 times.*choose another site"):
-        run.wait()
+        start(model, direction=direction)
     assert models.state(model) == before
 
 

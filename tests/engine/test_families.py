@@ -2,119 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 import patchwidgets as pw
 from patchwidgets.engine.gate import hooked
 from patchwidgets.engine.handle import handle_of
 from patchwidgets.errors import PatchError
-from patchwidgets.metrics import tolerance
 from patchwidgets.sites import SITES
-from tests import models
-from tests.families import ADDRESSES, FAMILIES, LAYERS, Address
+from tests.engine.plain import (
+    CLEAN,
+    CORRUPTED,
+    PAIR,
+    READ_ONLY,
+    Family,
+    Hook,
+    difference,
+    family_of,
+    lacks,
+    patterns,
+)
+from tests.families import ADDRESSES, FAMILIES, HEADS, LAYERS
 
-CLEAN, CORRUPTED = [3, 7, 11, 20, 33, 41, 52, 9], [3, 7, 12, 20, 33, 42, 52, 9]
-ANSWER, FOIL = 17, 45
-PAIR = pw.PromptPair(CLEAN, CORRUPTED, answer=ANSWER, foil=FOIL)
 FEW = {"pos": [2, 7], "neuron": [0, 29]}
 """What is taken of an axis where all of it would be too many cells."""
 
 SWEPT = [(name, site) for name, table in ADDRESSES.items() for site in table if site in SITES]
-LACKING = sorted({(name, site) for name in FAMILIES for _, site in SWEPT} - set(SWEPT))
-
-
-@dataclass(frozen=True)
-class Family:
-    """One family twice: bridged, and as Hugging Face made it."""
-
-    name: str
-    dtype: str
-    bridged: Any
-    bare: PreTrainedModel
-
-    def allowed(self, gap: float) -> float:
-        # Hugging Face's NeoX rounds its attention to float32 in a float64 model too, and TransformerLens's does not.
-        return tolerance("float32" if self.name == "neox" else self.dtype, gap)
-
-
-@cache
-def _family(name: str, dtype: torch.dtype) -> Family:
-    bare, other = FAMILIES[name](dtype), FAMILIES[name](dtype)
-    other.load_state_dict(bare.state_dict())
-    with pytest.warns(UserWarning, match="in place"):
-        bridged = pw.load_model(other, tokenizer=models.tokenizer())
-    return Family(name, str(dtype).removeprefix("torch."), bridged, bare)
+LACKING = sorted((name, site) for name in FAMILIES for site in lacks(name))
+ATTENDING = [name for name in FAMILIES if name not in READ_ONLY]
 
 
 @pytest.fixture(scope="module")
 def family(request: pytest.FixtureRequest) -> Family:
     """A family in float64."""
-    return _family(request.param, torch.float64)
+    return family_of(request.param, torch.float64)
 
 
 @pytest.fixture(scope="module")
 def rounded(request: pytest.FixtureRequest) -> Family:
     """A family in float32."""
-    return _family(request.param, torch.float32)
-
-
-def _difference(model: PreTrainedModel, ids: list[int]) -> float:
-    last = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
-    return float(last[ANSWER] - last[FOIL])
-
-
-class Hook:
-    """Plain PyTorch at one address of one layer: `read` one run, then `write` parts of it into others."""
-
-    def __init__(self, model: PreTrainedModel, address: Address, layer: int) -> None:
-        self.model, self.address = model, address
-        self.module = address.module(model, layer)
-
-    def read(self, ids: list[int]) -> Tensor:
-        """Return the activation of a run, [*axes, ...]."""
-        found: list[Tensor] = []
-        self.run(ids, lambda view: found.append(view.clone()))
-        return found[0]
-
-    def write(self, ids: list[int], cell: dict[str, int], source: Tensor) -> float:
-        """Return the logit difference of a run in which one cell of the activation is `source`'s."""
-        where = tuple(cell.get(axis, slice(None)) for axis in self.address.axes)
-
-        def put(view: Tensor) -> None:
-            view[where] = source[where]
-
-        return self.run(ids, put)
-
-    def run(self, ids: list[int], edit: Callable[[Tensor], object]) -> float:
-        """Return the logit difference of a run in which `edit` was given the view of the activation, once."""
-        calls = []
-
-        def before(module: object, args: tuple[Tensor, ...]) -> None:
-            calls.append(edit(self.address.view(args[0])))
-
-        def after(module: object, args: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            calls.append(edit(self.address.view(output[0] if isinstance(output, tuple) else output)))
-
-        if self.address.side == "in":
-            handle = self.module.register_forward_pre_hook(before)
-        else:
-            handle = self.module.register_forward_hook(after)
-        try:
-            value = _difference(self.model, ids)
-        finally:
-            handle.remove()
-        assert len(calls) == 1
-        return value
+    return family_of(request.param, torch.float32)
 
 
 def _oracle(family: Family, site: str, labels: dict[str, list[int]], base: list[int], source: list[int]) -> np.ndarray:
@@ -146,7 +77,7 @@ def _assert_agrees(family: Family, site: str, by: tuple[str, ...], direction: st
     base, source = (CORRUPTED, CLEAN) if direction == "denoise" else (CLEAN, CORRUPTED)
     expected = _oracle(family, site, labels, base, source)
     result = pw.patch(family.bridged, PAIR, site, by=by, direction=direction, **chosen).wait()
-    clean, corrupted = _difference(family.bare, CLEAN), _difference(family.bare, CORRUPTED)
+    clean, corrupted = difference(family.bare, CLEAN), difference(family.bare, CORRUPTED)
     allowed = family.allowed(clean - corrupted)
     found = result.data["patched"].values[0]
     at_base = corrupted if direction == "denoise" else clean
@@ -171,16 +102,48 @@ def test_so_it_is_in_float32(rounded: Family, site: str) -> None:
 
 @pytest.mark.parametrize(("family", "site"), LACKING, indirect=["family"])
 def test_a_site_the_architecture_lacks_is_refused_by_name(family: Family, site: str) -> None:
-    with pytest.raises(PatchError, match=f"has no '{site}'"):
+    told = f"shows '{site}' but does not compute with it" if site in ("pattern", "attn_scores") else f"has no '{site}'"
+    with pytest.raises(PatchError, match=told):
         pw.patch(family.bridged, PAIR, site)
 
 
-def _hook_name(site: str, layer: int) -> str:
-    """TransformerLens's name."""
-    if site == "embed":
-        return "hook_embed"
-    part = "attn." if site in ("q", "k", "v", "z") else "mlp." if site in ("mlp_pre", "mlp_post") else ""
-    return f"blocks.{layer}.{part}hook_{site.removeprefix('mlp_') if part == 'mlp.' else site}"
+def _attention_oracle(
+    family: Family, by: tuple[str, ...], layers: list[int], base: list[int], source: list[int]
+) -> np.ndarray:
+    """Return the logit difference after each cell of the pattern is patched, by what that makes of z."""
+    values = []
+    for layer in layers:
+        value = Hook(family.bare, ADDRESSES[family.name]["v"], layer).read(base)
+        z = Hook(family.bare, ADDRESSES[family.name]["z"], layer)
+        plain, other = patterns(family.bare, base, layer), patterns(family.bare, source, layer)
+        sizes = {"head": HEADS, "dest": len(base), "src": len(base)}
+        for where in product(*(range(sizes[axis]) for axis in by[1:])):
+            if len(where) == 3 and where[2] > where[1]:
+                values.append(np.nan)
+                continue
+            attention = plain.clone()
+            attention[where] = other[where]
+            head = where[0]
+            new = attention[head] @ value[:, head * value.shape[1] // HEADS]
+            values.append(z.change(base, {"head": head}, lambda now, new=new: new.to(now)))
+    return np.array(values)
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize("family", ATTENDING, indirect=True)
+def test_attention_is_what_it_makes_of_the_values(family: Family, direction: str) -> None:
+    """A patched pattern acts through z = pattern @ v alone. Scores of a whole row of attention give that row of it."""
+    base, source = (CORRUPTED, CLEAN) if direction == "denoise" else (CLEAN, CORRUPTED)
+    allowed = family.allowed(difference(family.bare, CLEAN) - difference(family.bare, CORRUPTED))
+    for by in SITES["pattern"].by:
+        layers = [LAYERS - 1] if "src" in by else list(range(LAYERS))
+        expected = _attention_oracle(family, by, layers, base, source)
+        assert np.nanmax(np.abs(expected - difference(family.bare, base))) > 1e-3
+        for site in ("pattern", "attn_scores") if "src" not in by else ("pattern",):
+            found = pw.patch(family.bridged, PAIR, site, by=by, direction=direction, layers=layers).wait()
+            told = f"{family.name} {site} {by} {direction}"
+            values = found.data["patched"].values.ravel()
+            np.testing.assert_allclose(values, expected, rtol=0, atol=allowed, err_msg=told)
 
 
 @pytest.mark.parametrize("family", FAMILIES, indirect=True)
@@ -191,13 +154,12 @@ def test_the_hooks_lie_where_the_addresses_do(family: Family) -> None:
         return activation.mul_(torch.linspace(0.5, 1.5, activation.shape[-1], dtype=activation.dtype))
 
     hooks = handle_of(family.bridged).hooks
-    plain = _difference(family.bare, CLEAN)
+    plain = difference(family.bare, CLEAN)
     for site, address in ADDRESSES[family.name].items():
-        for layer in range(1 if site == "embed" else LAYERS):
-            name = _hook_name(site, layer)
-            assert site not in SITES or site == "embed" or SITES[site].hook_name(layer) == name
+        for layer in range(LAYERS if SITES[site].layered else 1):
+            name = SITES[site].hook_name(layer)
             expected = Hook(family.bare, address, layer).run(CLEAN, bend)
             with hooked(hooks, {name: bend}), torch.no_grad():
-                found = _difference(family.bridged.original_model, CLEAN)
+                found = difference(family.bridged.original_model, CLEAN)
             assert found == pytest.approx(expected, abs=family.allowed(plain)), name
             assert abs(expected - plain) > 1e-4, name

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult
 from tests import models
@@ -24,29 +24,6 @@ def model(request: pytest.FixtureRequest) -> TransformerBridge:
 
 def sweep(model: TransformerBridge, site: str, **options: object) -> PatchResult:
     return patch(model, models.PAIR, site, **options).wait()  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("site", ["resid_pre", "resid_post"])
-def test_all_positions_of_one_residual_layer_move_everything(
-    model: TransformerBridge, site: str, direction: str
-) -> None:
-    found = sweep(model, site, by=("layer",), direction=direction, metric=["logit_diff", "logprob"]).normalized
-    np.testing.assert_allclose(found.values, 1.0, rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_all_positions_of_resid_mid_move_everything(family: str, request: pytest.FixtureRequest) -> None:
-    found = sweep(request.getfixturevalue(family), "resid_mid", by="layer").normalized
-    np.testing.assert_allclose(found.values, 1.0, rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_the_last_residual_at_the_last_position_is_the_answer(model: TransformerBridge, direction: str) -> None:
-    normalized = sweep(model, "resid_post", direction=direction).normalized.isel(metric=0)
-    last = normalized.isel(layer=-1).values
-    np.testing.assert_allclose(last[-1], 1.0, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(last[:-1], 0.0, rtol=0, atol=1e-8)
 
 
 def test_a_layer_leaves_what_the_next_one_enters(model: TransformerBridge) -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.prompts import PromptPair
 
 BOS, RED, DOG, KEY, SUN = range(5)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
+from patchwidgets.encoding import encode_pair
 from patchwidgets.engine.handle import handle_of
 from patchwidgets.engine.inspect import inspect_cells, top_tokens
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.errors import PatchError
 from patchwidgets.interventions import Patch
-from patchwidgets.prompts import encode_pair
 from tests import models
 
 CELLS = [

@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditional
 
 import patchwidgets
 from patchwidgets.engine.model import load_model
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.errors import ModelError
 from tests import models
 

@@ -11,7 +11,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.engine.model import load_model
-from patchwidgets.engine.sweep import patch
+from patchwidgets.engine.patch import patch
 from patchwidgets.errors import PatchError
 from patchwidgets.metrics import tolerance
 from patchwidgets.prompts import PromptPair
@@ -163,4 +163,4 @@ def test_a_file_and_its_folder_are_one_model(
     result = patch(from_file, PAIR, "resid_pre", layers=0, positions=0).wait()
     assert result.provenance["model"] == smollm2_gguf.name
     assert result.provenance["location"] == str(smollm2_gguf)
-    assert f"load_model({str(smollm2_gguf)!r}" in result.code()
+    assert f'"{smollm2_gguf}"' in result.code()

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from transformer_lens.model_bridge import TransformerBridge
 
+from patchwidgets.engine.patch import patch
 from patchwidgets.engine.run import Run
-from patchwidgets.engine.sweep import patch
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult
 from tests import models

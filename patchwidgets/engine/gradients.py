@@ -1,0 +1,95 @@
+"""Masks by gradient: how strongly the metric depends on every entry of an activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import PatchError
+from ..interventions import Mask
+from ..metrics import Metric
+from .gate import Edit, hooked
+from .hooked import Value
+from .lanes import Lane
+from .places import index_in
+from .plan import Target, hook_of
+from .values import Sources
+
+Weight = Callable[[Target, Lane], Tensor]
+"""The weights of a place's entries, each between 0 and 1."""
+Score = Callable[[Lane, Tensor], Tensor]
+"""The metric of one lane's base run, from its logits [1, step, vocab] with their gradient."""
+
+
+def check_mask(metric: Metric, lanes: Sequence[Lane], standing: bool, base: str) -> None:
+    """Raise PatchError where no mask can be made."""
+    if metric.name == f"kl_{base}":
+        raise PatchError(
+            f"{metric.name} is at its least in the {base} run, so its gradient there is zero and a mask would follow "
+            "rounding; put logit_diff or logprob first."
+        )
+    if not metric.smooth:
+        raise PatchError(
+            f"a mask follows the gradient of the first metric, and {metric.name} has none; put logit_diff or logprob "
+            "first."
+        )
+    if standing:
+        raise PatchError("a mask cannot be swept on top of a standing intervention; leave one of them out.")
+    if any(lane.reads != "both" and lane.tail for lane in lanes):
+        raise PatchError("a mask needs an answer and a foil of one token; use their first tokens, or logprob first.")
+
+
+def make_mask(what: Mask, sources: Sources, metric: Metric, score: Score) -> tuple[Value, Weight]:
+    """Return the values of a mask and its weights. Call with the handle's lock held: it runs the model backwards."""
+    gradients = _gradients(sources, metric, score)
+
+    def weight(target: Target, lane: Lane) -> Tensor:
+        gradient = gradients[hook_of(target), lane][index_in(*target, lane, sources.base)]
+        size = gradient.abs() if what.absolute else gradient
+        above = size > what.threshold
+        if not what.graded:
+            return above.to(gradient.dtype)
+        shown = torch.where(above, size.clamp(min=0), torch.zeros_like(size))
+        largest = shown.max()
+        return shown / largest if largest > 0 else shown
+
+    def value(target: Target, lane: Lane, now: Tensor) -> Tensor:
+        return now * weight(target, lane)
+
+    return value, weight
+
+
+def _gradients(sources: Sources, metric: Metric, score: Score) -> dict[tuple[str, Lane], Tensor]:
+    """Return the gradient of the metric with respect to every hook's activation in every lane's base run."""
+    found: dict[tuple[str, Lane], Tensor] = {}
+    for lane in sources.lanes:
+        seen: dict[str, Tensor] = {}
+        edits: dict[str, Edit] = {name: _nudged(name, seen) for name in sources.hooks}
+        tokens = torch.tensor([lane.ids(sources.base)], device=sources.handle.device)
+        with hooked(sources.handle.hooks, edits), torch.enable_grad():
+            logits = sources.handle.forward(tokens, keep=lane.kept, grad=True)
+            value = score(lane, logits[:, lane.read])
+        if not value.requires_grad:
+            raise PatchError(f"the metric {metric.name} has no gradient; put logit_diff or logprob first.")
+        steps = [seen[name] for name in sources.hooks]
+        gradients = torch.autograd.grad(value.sum(), steps, allow_unused=True)
+        for name, gradient in zip(sources.hooks, gradients, strict=True):
+            if gradient is None:  # pyright: ignore[reportUnnecessaryComparison]
+                raise PatchError(f"the model shows {name} beside its computation, so it has no gradient there.")
+            found[name, lane] = gradient[0].detach()
+    return found
+
+
+def _nudged(name: str, seen: dict[str, Tensor]) -> Edit:
+    """Add a step of zero, with respect to which the gradient is taken; frozen weights have no graph of their own."""
+    # In place on the residual stream, as patches are written: resid_mid is a norm's input, and the stream goes on past
+    # the norm. Elsewhere not: a softmax keeps its output for the way back.
+    on_stream = ".attn." not in name and ".mlp." not in name
+
+    def edit(activation: Tensor) -> Tensor:
+        seen[name] = torch.zeros_like(activation, requires_grad=True)
+        return activation.add_(seen[name]) if on_stream else activation + seen[name]
+
+    return edit

@@ -1,0 +1,84 @@
+"""Interventions that stay in place during all runs of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import PatchError
+from ..interventions import Standing
+from ..prompts import EncodedPair
+from ..sites import get_site
+from .baseline import RUNS, Baseline, Edits, Row, no_edits
+from .gate import Edit
+from .handle import ModelHandle
+from .hooked import Value, edits_for, joined
+from .lanes import Lane
+from .plan import Plan, Target, choose
+from .values import Encode, Sources, check_vector, make_value
+
+
+def make_standing(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane], encode: Encode) -> Edits:
+    """Return the edits of everything that stands, per batch of rows. Call with the handle's lock held."""
+    if not plan.standing:
+        return no_edits
+    made = [(stand, _of(handle, plan, stand, lanes, encode)) for stand in plan.standing]
+
+    def edits(rows: Sequence[Row]) -> dict[str, Edit]:
+        found: dict[str, Edit] = {}
+        for stand, values in made:
+            for run in RUNS:
+                if stand.runs not in (run, "both"):
+                    continue
+                placed = [
+                    (i, lane, target)
+                    for i, (lane, of) in enumerate(rows)
+                    if of == run
+                    for target in targets_of(handle, stand, lane, run)
+                ]
+                found = joined(found, edits_for(placed, run, values[run], matched=False))
+        return found
+
+    return edits
+
+
+def _of(handle: ModelHandle, plan: Plan, stand: Standing, lanes: Sequence[Lane], encode: Encode) -> dict[str, Value]:
+    """Return the standing intervention's values for either run."""
+    site = get_site(stand.site)
+    hooks = [site.hook_name(layer) for layer in _layers(handle, stand)]
+    return {
+        run: make_value(stand.intervention, Sources(handle, lanes, run, hooks, plan.seed, encode), Baseline())
+        for run in RUNS
+        if stand.runs in (run, "both")
+    }
+
+
+def check_standing(handle: ModelHandle, stand: Standing, pairs: Sequence[EncodedPair]) -> None:
+    """Raise PatchError where something cannot stand: a site the model lacks, or an index on no axis of it."""
+    site = get_site(stand.site)
+    handle.shape(site)
+    axes = ("layer", *site.axes) if site.layered else site.axes
+    for axis, plural in (("layer", "layers"), ("pos", "positions"), ("head", "heads"), ("neuron", "neurons")):
+        if getattr(stand, plural) is not None and axis not in axes:
+            raise PatchError(f"Standing: {site.name} has no {plural} to choose; leave out {plural}=.")
+    check_vector(stand.intervention, site, handle.shape(site))
+    runs = RUNS if stand.runs == "both" else (stand.runs,)
+    for pair in pairs:
+        for run in runs:
+            targets_of(handle, stand, Lane(0, pair, 0, 0, "both"), run)
+
+
+def _layers(handle: ModelHandle, stand: Standing) -> list[int | None]:
+    if not get_site(stand.site).layered:
+        return [None]
+    return list(choose("layer", stand.layers, handle.n_layers))
+
+
+def targets_of(handle: ModelHandle, stand: Standing, lane: Lane, run: str) -> list[Target]:
+    """Return what stands in a run of a lane."""
+    site = get_site(stand.site)
+    place: dict[str, list[int]] = {}
+    for axis, chosen in (("pos", stand.positions), ("head", stand.heads), ("neuron", stand.neurons)):
+        if chosen is not None:
+            size = len(lane.pair.ids(run)) if axis == "pos" else handle.size(site, axis)
+            place[axis] = choose(axis, chosen, size)
+    return [(site, place if layer is None else {**place, "layer": layer}) for layer in _layers(handle, stand)]

@@ -1,0 +1,123 @@
+"""Plain PyTorch hooks on Hugging Face models, which know nothing of TransformerLens; and each family twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import patchwidgets as pw
+from patchwidgets.metrics import tolerance
+from patchwidgets.sites import SITES
+from tests import models
+from tests.families import ADDRESSES, FAMILIES, Address
+
+CLEAN, CORRUPTED = [3, 7, 11, 20, 33, 41, 52, 9], [3, 7, 12, 20, 33, 42, 52, 9]
+ANSWER, FOIL = 17, 45
+PAIR = pw.PromptPair(CLEAN, CORRUPTED, answer=ANSWER, foil=FOIL)
+
+ATTENTION = ("pattern", "attn_scores")
+"""Sites that no module of Hugging Face's puts in or out: plain PyTorch writes z in their place."""
+READ_ONLY = ("gptj", "opt")
+"""Families whose pattern TransformerLens shows and does not compute with."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family twice: bridged, and as Hugging Face made it."""
+
+    name: str
+    dtype: str
+    bridged: Any
+    bare: PreTrainedModel
+
+    def allowed(self, gap: float) -> float:
+        """Return how far two computations may be apart."""
+        # Hugging Face's NeoX rounds its attention to float32 in a float64 model too, and TransformerLens's does not.
+        return tolerance("float32" if self.name == "neox" else self.dtype, gap)
+
+
+@cache
+def family_of(name: str, dtype: torch.dtype = torch.float64) -> Family:
+    """Return a family, the same one for every caller."""
+    bare, other = FAMILIES[name](dtype), FAMILIES[name](dtype)
+    other.load_state_dict(bare.state_dict())
+    with pytest.warns(UserWarning, match="in place"):
+        bridged = pw.load_model(other, tokenizer=models.tokenizer())
+    return Family(name, str(dtype).removeprefix("torch."), bridged, bare)
+
+
+def lacks(name: str) -> set[str]:
+    """Return the sites of the vocabulary that a family's architecture, or its bridge, does not have."""
+    without = set(ATTENTION) if name in READ_ONLY else set()
+    addressed = {site for table in ADDRESSES.values() for site in table} & SITES.keys()
+    return without | (addressed - ADDRESSES[name].keys())
+
+
+def difference(model: PreTrainedModel, ids: list[int]) -> float:
+    """Return the logit difference of a run."""
+    with torch.no_grad():
+        last = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+    return float(last[ANSWER] - last[FOIL])
+
+
+def patterns(model: PreTrainedModel, ids: list[int], layer: int) -> Tensor:
+    """Return the attention of a layer as Hugging Face tells it, [head, dest, src]."""
+    with torch.no_grad():
+        found = model(input_ids=torch.tensor([ids]), use_cache=False, output_attentions=True).attentions
+    return found[layer][0]
+
+
+class Hook:
+    """Plain PyTorch at one address of one layer: `read` one run, then `write` parts of it into others."""
+
+    def __init__(self, model: PreTrainedModel, address: Address, layer: int) -> None:
+        self.model, self.address = model, address
+        self.module = address.module(model, layer)
+
+    def read(self, ids: list[int]) -> Tensor:
+        """Return the activation of a run, [*axes, ...]."""
+        found: list[Tensor] = []
+        self.run(ids, lambda view: found.append(view.clone()))
+        return found[0]
+
+    def write(self, ids: list[int], cell: dict[str, int], source: Tensor) -> float:
+        """Return the logit difference of a run in which one cell of the activation is `source`'s."""
+        where = tuple(cell.get(axis, slice(None)) for axis in self.address.axes)
+        return self.change(ids, cell, lambda now: source[where])
+
+    def change(self, ids: list[int], cell: dict[str, int], change: Callable[[Tensor], Tensor]) -> float:
+        """Return the logit difference of a run in which one cell of the activation is changed."""
+        where = tuple(cell.get(axis, slice(None)) for axis in self.address.axes)
+
+        def put(view: Tensor) -> None:
+            view[where] = change(view[where].clone())
+
+        return self.run(ids, put)
+
+    def run(self, ids: list[int], edit: Callable[[Tensor], object]) -> float:
+        """Return the logit difference of a run in which `edit` was given the view of the activation, once."""
+        calls = []
+
+        def before(module: object, args: tuple[Tensor, ...]) -> None:
+            calls.append(edit(self.address.view(args[0])))
+
+        def after(module: object, args: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            calls.append(edit(self.address.view(output[0] if isinstance(output, tuple) else output)))
+
+        if self.address.side == "in":
+            handle = self.module.register_forward_pre_hook(before)
+        else:
+            handle = self.module.register_forward_hook(after)
+        try:
+            value = difference(self.model, ids)
+        finally:
+            handle.remove()
+        assert len(calls) == 1
+        return value
