@@ -7,6 +7,8 @@ export const TOKEN_PX = 11;
 const STRIP_PX = 12;
 const LINE = 15; // height of one line of header text
 const BOS = "BOS";
+/** What a scrolling sheet keeps free on its right, for the frame of the last column. The style sheet has it too. */
+export const SHEET_PAD = 3;
 
 /** flat: text across; side: turned, clean left of corrupted; stack: turned, clean above corrupted. */
 export type HeaderMode = "flat" | "side" | "stack";
@@ -30,6 +32,8 @@ export interface HeaderPlan {
 }
 
 export interface GridPlan extends HeaderPlan {
+  /** Whether the sheet is wider than the room, and scrolls. */
+  scrolls: boolean;
   cellH: number;
   labelW: number;
   width: number;
@@ -75,7 +79,7 @@ export interface GridInput {
   columns: Columns;
   rows: readonly string[];
   rowTitle: string;
-  /** Room for labels and cells together, in CSS pixels. */
+  /** Room for the sheet, labels and cells together, in CSS pixels. */
   available: number;
   compact: boolean;
   /** Height of a row; chosen by the number of rows when left out. */
@@ -93,12 +97,13 @@ export function planGrid(input: GridInput): GridPlan {
   const n = Math.max(1, whole.length);
   const longest = Math.max(18, cellTextWidth(rowTitle), ...rows.map((row) => cellTextWidth(row)));
   const labelW = Math.min(longest + 8, input.labelMax ?? Infinity);
-  const room = Math.floor((available - labelW) / n);
+  const room = Math.floor((available - SHEET_PAD - labelW) / n);
   const labels = columns.kind === "labels";
   const text = widest(whole);
   const narrow = labels ? Math.min(30, text + 4) : 14;
   const wide = compact ? 46 : labels ? 60 : 76;
-  const cellW = clamp(room, narrow, Math.max(wide, Math.min(text + 8, 110)));
+  const titled = labels ? Math.ceil(cellTextWidth(columns.title) / n) : 0; // the title stands over the columns
+  const cellW = clamp(room, narrow, Math.max(wide, titled, Math.min(text + 8, 110)));
   const boxed = widest(whole.filter((cell) => cell.corrupted !== null));
   const fits = text + 3 <= cellW && boxed + 6 <= cellW;
   const inLines = labels && !fits ? whole.map(broken) : whole;
@@ -110,7 +115,9 @@ export function planGrid(input: GridInput): GridPlan {
   const cellH = input.cellH ?? clamp(Math.round(tall / Math.max(1, rows.length)), least, most);
   const edges = Array.from({ length: cells.length + 1 }, (_, i) => i * cellW);
   const header = { cells, edges, mode, height, kind: columns.kind, title: columns.title };
-  return { ...header, cellH, labelW, width: cells.length * cellW, gridH: rows.length * cellH };
+  const width = cells.length * cellW;
+  const scrolls = labelW + width + SHEET_PAD > available;
+  return { ...header, scrolls, cellH, labelW, width, gridH: rows.length * cellH };
 }
 
 /** Lays out a strip of tokens, each as wide as its text, in one line; closer together where room is short. */

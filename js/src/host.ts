@@ -12,6 +12,7 @@ const decode = (base64: string): Bytes => new DataView(Uint8Array.from(atob(base
 
 /** A model without a kernel: the inlined state, and answers to the views' own requests. */
 export class StaticModel {
+  readonly withoutKernel: boolean = true;
   readonly #state: Record<string, unknown>;
   readonly #callbacks = new Map<string, Set<Callback>>();
 

@@ -1,5 +1,7 @@
 /** The front-end half of a widget, as anywidget and the static page both provide it. */
 export interface Model<S> {
+  /** Set where nobody answers: on a saved page. */
+  readonly withoutKernel?: boolean;
   get<K extends keyof S & string>(key: K): S[K];
   on(event: string, callback: (...args: never[]) => void): void;
   off(event?: string | null, callback?: ((...args: never[]) => void) | null): void;

@@ -2,7 +2,7 @@ import { type Cells, STATUS } from "./cells";
 import { css, type Rgb, type Scale, surface } from "./colour";
 import { fit, type Surface, textWidth } from "./dom";
 import { type GridPlan, MONO } from "./geometry";
-import { decimal, tight } from "./text";
+import { decimal, decimals, tight } from "./text";
 import type { Theme } from "./theme";
 
 /** Values below this part of the limit print no number: the colour says near zero. Small maps print fewer. */
@@ -39,18 +39,31 @@ function hatch({ g, dpr }: Surface, colour: string, pitch: number, crossed: bool
   return pattern;
 }
 
+/** The shortest number worth printing, `.61`. Where there is no room for it no cell has a number. */
+const SHORTEST = 3;
+
 /** How numbers fit into cells of this size: the font, and the longest text it leaves room for. */
 export function printing(cellW: number, cellH: number): { font: string; room: number } | null {
-  const size = Math.min(11, Math.max(9, Math.floor(cellH * 0.62)));
-  if (cellH < 11 || cellW < 20) return null;
-  const font = `${size}px ${MONO}`;
-  return { font, room: Math.floor((cellW - 3) / (textWidth("00000", font) / 5)) };
+  if (cellH < 11) return null;
+  for (let size = Math.min(11, Math.max(9, Math.floor(cellH * 0.62))); size >= 9; size--) {
+    const font = `${size}px ${MONO}`;
+    const room = Math.floor((cellW - 3) / (textWidth("00000", font) / 5));
+    if (room >= SHORTEST) return { font, room };
+  }
+  return null;
 }
 
-/** A printed value, shortened to `.61` where `0.61` does not fit, or nothing. */
+/**
+ * A printed value as `room` allows: `0.61`, `.61`, with a decimal less (`1.0` of 1.00, `\u2212.6` of \u22120.61), a value of
+ * about one or more with none. Equal colours all have their number: nothing is printed only where no number would be true.
+ */
 export function printed(value: number, limit: number, room: number): string {
-  const full = decimal(value, limit);
-  return full.length <= room ? full : tight(full).length <= room ? tight(full) : "";
+  const least = Math.abs(value) >= 0.95 ? 0 : 1;
+  for (let digits = decimals(limit); digits >= Math.min(least, decimals(limit)); digits--) {
+    const text = decimal(value, limit, digits);
+    for (const form of [text, tight(text)]) if (form.length <= room) return form;
+  }
+  return "";
 }
 
 export interface Painting {

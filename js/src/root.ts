@@ -9,6 +9,8 @@ export interface Root {
   tip: Tip;
   signal: AbortSignal;
   theme(): Theme;
+  /** The whole pixels there are across, 0 while the view is not shown. A change after this is laid out again. */
+  width(): number;
   /** Says a text to screen readers. */
   say(text: string): void;
 }
@@ -33,24 +35,30 @@ export function createRoot<S>(props: RenderProps<S>, className: string, redraw: 
     node.dataset["pwTheme"] = currentTheme();
   };
   setTheme();
+  let laidOut = 0;
+  const width = () => (laidOut = contentWidth(node));
+  const observer = new ResizeObserver(() => {
+    const now = contentWidth(node);
+    if (now > 0 && now !== laidOut) redraw(); // heights follow from widths
+  });
+  observer.observe(node);
   watchTheme(() => {
     setTheme();
     redraw();
+    // The page's own styles are between two themes now: another width than before, which may never be reported.
+    observer.unobserve(node);
+    observer.observe(node);
   }, signal);
-  let width = 0;
-  const observer = new ResizeObserver(() => {
-    const now = Math.floor(node.clientWidth);
-    if (now === width) return; // heights follow from widths
-    width = now;
-    if (now > 0) redraw();
-  });
-  observer.observe(node);
   addEventListener("scroll", () => tip.follow(), { signal, capture: true, passive: true });
   signal.addEventListener("abort", () => {
     observer.disconnect();
     tip.hide();
     node.remove();
   });
-  const root: Root = { node, tip, signal, theme: currentTheme, say: (text) => void (live.textContent = text) };
-  return { root, end: () => ended.abort() };
+  const say = (text: string) => void (live.textContent = text);
+  return { root: { node, tip, signal, theme: currentTheme, width, say }, end: () => ended.abort() };
 }
+
+/** Rounded down: `clientWidth` rounds to the nearest, which may be more than there is. */
+const contentWidth = (node: HTMLElement): number =>
+  node.clientWidth && Math.floor(parseFloat(getComputedStyle(node).width));

@@ -19,11 +19,13 @@ export function visible(token: string): string {
 /** A token as a screen reader and a tooltip say it, in quotation marks. */
 export const quoted = (token: string): string => `'${token.replace(/[\p{Cc}\p{Cf}]/gu, invisible)}'`;
 
+/** The decimals that suit a scale of +-`limit`. */
+export const decimals = (limit: number): number => (limit >= 100 ? 0 : limit >= 20 ? 1 : limit < 0.1 ? 3 : 2);
+
 /** A number with the decimals that suit a scale of +-`limit`, with a true minus and without a negative zero. */
-export function decimal(value: number, limit = 1): string {
+export function decimal(value: number, limit = 1, digits = decimals(limit)): string {
   if (Number.isNaN(value)) return "\u2013";
   if (!Number.isFinite(value)) return value > 0 ? "\u221e" : "\u2212\u221e";
-  const digits = limit >= 100 ? 0 : limit >= 20 ? 1 : limit < 0.1 ? 3 : 2;
   const text = Math.abs(value).toFixed(digits);
   return value < 0 && Number(text) !== 0 ? `\u2212${text}` : text;
 }

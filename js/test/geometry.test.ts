@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { labelStep, locate, planGrid, planStrip } from "../src/geometry";
+import { labelStep, locate, planGrid, planStrip, SHEET_PAD } from "../src/geometry";
 import { Header } from "../src/header";
 import { tokens } from "./helpers";
 
@@ -38,7 +38,18 @@ test("columns are whole pixels and fill the room while they can", () => {
   const grid = plan(340);
   expect(grid.edges.every(Number.isInteger)).toBe(true);
   expect(grid.labelW + grid.width).toBeLessThanOrEqual(340);
-  expect(grid.labelW + grid.width + words.length).toBeGreaterThan(340);
+  expect(grid.labelW + grid.width + SHEET_PAD + words.length).toBeGreaterThan(340);
+});
+
+test("a sheet fits in any room until its columns are at their narrowest", () => {
+  for (const compact of [false, true]) {
+    for (let available = 60; available < 1200; available++) {
+      const grid = plan(available, { compact });
+      const wide = grid.labelW + grid.width + SHEET_PAD;
+      expect(grid.scrolls).toBe(wide > available);
+      if (grid.scrolls) expect(grid.edges[1]).toBe(14);
+    }
+  }
 });
 
 test("columns never get too narrow to read: the sheet scrolls instead", () => {

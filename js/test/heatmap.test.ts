@@ -101,6 +101,19 @@ describe("drawing", () => {
     expect(root.querySelector<HTMLElement>(".pw-foot")!.hidden).toBe(true);
   });
 
+  test("a note stands below the map, as text, and goes again", async () => {
+    const { model, root } = mount(heatmapState({ compact: true, words: { note: "Above <b>the line</b>" } }));
+    const note = root.querySelector<HTMLElement>(".pw-note")!;
+    expect([note.hidden, note.textContent]).toEqual([false, "Above <b>the line</b>"]);
+    model.set("words", {});
+    await nextFrame();
+    expect(note.hidden).toBe(true);
+  });
+
+  test("with a kernel the hints say that Enter opens", () => {
+    expect(mount(heatmapState()).root.querySelector(".pw-keys")!.textContent).toContain("Enter open ");
+  });
+
   test("the line stands below its row", () => {
     const { root } = mount(heatmapState({ line: 1 }));
     const line = root.querySelector<HTMLElement>(".pw-line")!;

@@ -4,6 +4,7 @@ import widget from "../src/widget";
 
 /** A static model that remembers what the view sent and can be spoken to as the kernel does. */
 export class TestModel extends StaticModel {
+  override readonly withoutKernel = false;
   readonly sent: unknown[] = [];
   readonly #messages: ((message: unknown, buffers: unknown[]) => void)[] = [];
 

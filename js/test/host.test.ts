@@ -57,8 +57,11 @@ test("a page's views are drawn into their places and answer without a kernel", (
   const strip = { state: { kind: "tokens", group: "", columns: tokens([" a", " b"]), selected: -1 }, buffers: [] };
   const [heatmap] = mountAll([saved(), strip], widget as never);
   expect(document.querySelector("[data-pw-view='1'] .pw-tokens")).not.toBeNull();
+  expect(document.querySelector(".pw-keys")!.textContent).toContain("Enter select ");
+  expect(document.querySelector("[role=grid]")!.getAttribute("aria-label")).toContain("Enter selects,");
   const plot = document.querySelector("[data-pw-view='0'] .pw-plot")!;
   pointAt(plot, "click", 3, 3);
   expect(heatmap.get("selected")).toEqual([0, 0]);
   expect(document.querySelector<HTMLElement>(".pw-chosen")!.hidden).toBe(false);
+  expect(document.querySelector(".pw-live")!.textContent).toMatch(/^selected layer 0, /);
 });

@@ -85,6 +85,19 @@ describe("attention", () => {
     expect(root.querySelector(".pw-dest")?.textContent).toBe("from position 2 ' c'");
   });
 
+  test.each([
+    [14, [".99", "1.0"], "numbers from 0.05 up"],
+    [40, [], "weight. Click"],
+  ])("of %d columns prints all such weights or none, and says so", (n, shown, rule) => {
+    const weights = new Float32Array(2 * n * n);
+    weights[n * n - 1] = 0.99; // the last row of each run, at its last position
+    weights[2 * n * n - 1] = 0.998;
+    const words = Array.from({ length: n }, (_, i) => ` t${i}`);
+    const { root } = mount({ ...state, columns: tokens(words), patterns: weights, dest: n - 1 });
+    expect(texts(root)).toEqual(shown);
+    expect(root.querySelector(".pw-note")!.textContent).toContain(rule);
+  });
+
   test("draws each run in its own colour", () => {
     const { root } = mount(state);
     const rects = drawn(root.querySelector(".pw-plot canvas")!).filter(({ what }) => what === "rect");

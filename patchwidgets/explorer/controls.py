@@ -11,6 +11,7 @@ import ipywidgets as w
 from ..engine.handle import ModelHandle
 from ..engine.run import Run
 from ..sites import SITES
+from .settings import SHOWN
 from .text import Line
 
 _SITES = {
@@ -19,14 +20,25 @@ _SITES = {
     "resid_post": "resid post",
     "attn_out": "attn",
     "mlp_out": "mlp",
+    "attn_scores": "scores",
+    "mlp_pre": "neurons in",
+    "mlp_post": "neurons out",
 }
-_AXES = {"layer": "layer", "pos": "token", "head": "head"}
-_METRICS = (
-    ("logit difference", "logit_diff"),
-    ("logit", "logit"),
-    ("log-probability", "logprob"),
-    ("probability", "prob"),
-)
+_AXES = {"pos": "token", "dest": "to", "src": "from"}
+_METRICS = {
+    "logit_diff": "logit difference",
+    "logprob": "log-probability",
+    "prob": "probability",
+    "kl_clean": "KL to clean",
+    "kl_corrupted": "KL to corrupted",
+}
+_INTERVENTIONS = {
+    "patch": "take the other run's activation",
+    "zero": "set the activation to zero",
+    "scale": "halve the activation",
+    "noise": "add Gaussian noise of 3 sigma, 10 draws",
+    "mask": "keep what the metric's gradient raises, drop the rest",
+}
 
 
 class Controls:
@@ -49,11 +61,18 @@ class Controls:
             tooltips=[f"{site.words} ({site.hook})" for site in there],
         )
         self.by = w.Dropdown(options=_granularities(str(self.site.value)), layout=w.Layout(width="auto"))
+        self.intervention = w.Dropdown(
+            options=list(_INTERVENTIONS),
+            tooltip="; ".join(f"{name}: {told}" for name, told in _INTERVENTIONS.items()),
+            layout=w.Layout(width="auto"),
+        )
         self.direction = w.ToggleButtons(
             options=[("Denoise", "denoise"), ("Noise", "noise")],
             tooltips=["put clean activations into the corrupted run", "put corrupted activations into the clean run"],
         )
-        self.metric = w.Dropdown(options=_METRICS, layout=w.Layout(width="auto"))
+        self.metric = w.Dropdown(
+            options=[(_METRICS.get(name, name), name) for name in SHOWN], layout=w.Layout(width="auto")
+        )
         self.run = w.Button(description="Run", tooltip="measure every cell")
         self.cancel = w.Button(description="Cancel", tooltip="stop after the cells being measured now", disabled=True)
         self.bar = w.IntProgress(value=0, max=1, layout=w.Layout(width="auto"))
@@ -61,16 +80,19 @@ class Controls:
         self._silent, self._lock = False, lock
         self._on_change = on_change
         self.site.observe(self._site_changed, "value")
-        for control in (self.by, self.direction, self.metric):
+        for control in (self.by, self.intervention, self.direction, self.metric):
             control.observe(self._changed, "value")
         self.run.on_click(lambda _: on_run())
         self.cancel.on_click(lambda _: on_cancel())
-        for control, name in (
-            (self.site, "pw-x-segmented"), (self.direction, "pw-x-segmented"), (self.run, "pw-x-run"), (self.cancel,
-            "pw-x-cancel"), (self.bar, "pw-x-progress"), (self.by, "pw-x-select"), (self.metric, "pw-x-select"),
-        ):  # fmt: skip
+        for control in (self.site, self.direction):
+            control.add_class("pw-x-segmented")
+        for control in (self.by, self.intervention, self.metric):
+            control.add_class("pw-x-select")
+        for control, name in ((self.run, "pw-x-run"), (self.cancel, "pw-x-cancel"), (self.bar, "pw-x-progress")):
             control.add_class(name)
-        row = w.Box([self.site, self.by, self.direction, self.metric, self.run, self.cancel])
+        # Together, so that on a narrow page neither of the two stands on a line of its own.
+        buttons = w.HBox([self.run, self.cancel])
+        row = w.Box([self.site, self.by, self.intervention, self.direction, self.metric, buttons])
         row.add_class("pw-x-bar")
         self.box = w.VBox([row, self.bar])
 
@@ -80,14 +102,15 @@ class Controls:
         # The page sets the site before this side has exchanged the granularities: one of another site does not count.
         site, by = SITES[str(self.site.value)], self.by.value
         by = by if by in site.by else site.granularity()
-        return {"site": site.name, "by": list(by), "direction": self.direction.value, "metric": self.metric.value}
+        values = {name: getattr(self, name).value for name in ("intervention", "direction", "metric")}
+        return {"site": site.name, "by": list(by), **values}
 
     def apply(self, settings: dict[str, Any]) -> None:
         """Set the controls to `settings` without calling `on_change`."""
         with self._lock:
             self._silent = True
             try:
-                for name in ("site", "direction", "metric"):
+                for name in ("site", "intervention", "direction", "metric"):
                     getattr(self, name).value = settings[name]
                 self.by.value = tuple(settings["by"])
             finally:
@@ -123,7 +146,7 @@ class Controls:
 
 
 def _granularities(site: str) -> list[tuple[str, tuple[str, ...]]]:
-    return [(" \u00d7 ".join(_AXES[axis] for axis in by), by) for by in SITES[site].by]
+    return [(" \u00d7 ".join(_AXES.get(axis, axis) for axis in by), by) for by in SITES[site].by]
 
 
 def _progress(run: Run) -> str:

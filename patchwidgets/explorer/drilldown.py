@@ -12,16 +12,17 @@ import ipywidgets as w
 import numpy as np
 
 from ..engine.handle import ModelHandle
-from ..engine.inspect import Cell, Inspection, inspect_cells, top_tokens
+from ..engine.inspect import Cell, Inspection, inspect_cells, score, top_tokens
 from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
-from ..engine.sweep import score, start
+from ..engine.sweep import start
 from ..errors import PatchError
-from ..grid import make_grid
+from ..grid import Grid, make_grid
 from ..metrics import gap_too_small, get_metrics
 from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions, label_columns
 from ..words import meaning
+from .lines import last_maker, note_of
 from .live import LiveMap
 from .opened import Opened, Patches, label_of, meant_by, name_of, open_cell, patches_of, tokens_of
 from .text import Line
@@ -84,16 +85,18 @@ class Drilldown:
         with self._lock:
             self._drop_heads()
             opened = open_cell(self._handle, plan, metric, cell)
+            position = opened.position
+            if position is not None:
+                self.heads.blank(self._heads_grid(opened), {"title": self._heads_title(opened, position)})
+                self._submit(lambda: self._sweep_heads(opened, position))
             self._show(opened)
-            if opened.position is not None:
-                self._sweep_heads(opened, opened.position)
 
     def open_head(self, layer: int, head: int) -> None:
         """Open a head from the open cell; the head that a cell of z is, is that cell."""
         with self._lock:
             opened = self._opened
             if opened is not None:
-                same = opened.own == (layer, head) and opened.plan.site.name == "z"
+                same = opened.own == (layer, head) and opened.plan.name == "z"
                 self._show(replace(opened, chosen=None if same else (layer, head)))
 
     def rescore(self, metric: str) -> None:
@@ -163,23 +166,43 @@ class Drilldown:
             self._run = None
 
     def _sweep_heads(self, opened: Opened, position: int) -> None:
-        """Measure z of every head at the cell's token in every metric, and show the cells as they arrive."""
+        """Measure z of every head at the cell's token in every metric. On the worker thread: plans ask the model."""
         plan, by = opened.plan, ("layer", "pos", "head")
+        heads: Plan | PatchError
         try:
-            heads = make_plan(self._handle, plan.pair, get_site("z"), by, plan.patch, plan.metrics, {"pos": [position]})
+            heads = make_plan(
+                self._handle, plan.pair, get_site("z"), by, plan.patch, plan.metrics, {"pos": [position]},
+                intervention=plan.intervention,
+            )  # fmt: skip
         except PatchError as error:
-            self.error.say(str(error))
-            return
-        self._run = start(self._handle, heads)
-        self._follow_heads(opened, position, self._run, [])
-        self._run.subscribe(self._heads_arrived)
-        self._arrange()
+            heads = error
+        with self._lock:
+            now = self._opened
+            if now is None or now.plan is not plan or now.cell != opened.cell:
+                return
+            if isinstance(heads, PatchError):
+                self.error.say(str(heads))
+                return
+            self._run = start(self._handle, heads)
+            self._follow_heads(now, position, self._run, [])
+            self._run.subscribe(self._heads_arrived)
+            self._arrange()
 
     def _follow_heads(self, opened: Opened, position: int, run: Run, selected: list[int]) -> None:
+        grid = self._heads_grid(opened)
+        line = last_maker(self._handle, opened.plan.name, opened.cell)
+        said = {
+            "title": self._heads_title(opened, position),
+            "note": note_of(line, self._handle.n_layers),
+        }
+        self.heads.follow(run, grid, opened.metric, line=line, said=said, selected=selected)
+
+    def _heads_grid(self, opened: Opened) -> Grid:
         labels = {"layer": range(self._handle.n_layers), "head": range(self._handle.n_heads)}
-        grid = make_grid(("layer", "head"), labels, tokens_of(opened.plan.pair))
-        title = f"Heads writing at '{opened.token(position)}', by layer"
-        self.heads.follow(run, grid, opened.metric, line=opened.cell["layer"], title=title, selected=selected)
+        return make_grid(("layer", "head"), labels, tokens_of(opened.plan.pair))
+
+    def _heads_title(self, opened: Opened, position: int) -> str:
+        return f"Heads writing at '{opened.token(position)}', by layer"
 
     def _heads_arrived(self, run: Run, _cells: np.ndarray) -> None:
         """Tell what went wrong with the heads. On the sweep's thread."""
@@ -193,7 +216,11 @@ class Drilldown:
             if opened is not self._opened:
                 return
             patches = patches_of(self._handle, opened)
-            seen = inspect_cells(self._handle, opened.plan.pair, opened.plan.patch, patches.cells, opened.head)
+            plan = opened.plan
+            seen = inspect_cells(
+                self._handle, plan.pair, plan.patch, patches.cells, opened.head, intervention=plan.intervention,
+                metric=plan.metrics[0],
+            )  # fmt: skip
             with self._lock:
                 if opened is self._opened:
                     self._show_seen(opened, patches, seen)
@@ -225,7 +252,7 @@ class Drilldown:
     def _show_parts(self, opened: Opened, patches: Patches, seen: Inspection) -> None:
         if not patches.parts:
             return
-        values = score(get_metrics(opened.metric), seen.logits, opened.plan)[0]
+        values = score(get_metrics(opened.metric), seen.logits, opened.plan.pair)[0]
         clean, corrupted = values[:2]
         base, source = (corrupted, clean) if opened.plan.patch.base == "corrupted" else (clean, corrupted)
         patched = values[3 : 3 + len(patches.parts)]

@@ -13,6 +13,7 @@ from typing import Any
 import ipywidgets as w
 import traitlets as t
 
+from ..encoding import encode_prompts, unknown_words
 from ..engine.handle import ModelHandle, handle_of
 from ..engine.model import load_model
 from ..engine.plan import Plan
@@ -20,7 +21,7 @@ from ..engine.run import Run
 from ..engine.sweep import start
 from ..errors import PatchError, PromptError
 from ..presets import PRESETS
-from ..prompts import EncodedPair, PromptPair, check_pair, encode_prompts, unknown_words
+from ..prompts import EncodedPair, PromptPair, check_pair
 from ..result import PatchResult
 from .controls import Controls
 from .drilldown import Drilldown
@@ -66,6 +67,8 @@ class Explorer(w.VBox):
 
     def __init__(self, model: Any = None, pair: PromptPair | None = None) -> None:
         pair = PRESETS[0].pair if pair is None else check_pair(pair)
+        if pair.at != -1:
+            raise PatchError("the Explorer reads the last position; give a pair without at=, or use pw.patch.")
         self._model = load_model() if model is None else model
         self._handle: ModelHandle = handle_of(self._model)
         self._handle.check_ready()
@@ -262,6 +265,9 @@ class Explorer(w.VBox):
     def _complain(self, error: PatchError) -> None:
         """Tell an error beside its field, or above the map, and stop the run it makes pointless."""
         field = error.field if isinstance(error, PromptError) else None
+        if isinstance(error, PromptError) and error.between:
+            field = self._entry.edited or field
+        self._screen.dim(True)
         self._entry.complain(field, str(error))
         self._screen.error.say("" if field else str(error))
         self.cancel()

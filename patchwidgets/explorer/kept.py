@@ -8,13 +8,18 @@ from collections.abc import Callable, Hashable
 
 from ..engine.plan import Plan
 from ..engine.run import Run
+from ..interventions import Mask
 
 _MOST = 24
 
 
 def key_of(plan: Plan) -> Hashable:
-    """Return what makes two sweeps the same: every metric is measured, so the one shown is no part of it."""
-    return (plan.pair, plan.site.name, plan.by, plan.patch)
+    """Return what makes two sweeps the same: every metric is measured, so the one shown is no part of it.
+
+    But for a mask: it follows the gradient of the metric that is shown.
+    """
+    followed = plan.metrics[0].name if isinstance(plan.intervention, Mask) else None
+    return (plan.pair, plan.name, plan.by, plan.patch, plan.intervention, followed)
 
 
 class Kept:

@@ -24,7 +24,7 @@ class LiveMap:
         self._grid: Grid | None = None
         self._metric = ""
         self._line = -1
-        self._title: str | None = None
+        self._said: dict[str, str] = {}
         self._selected: list[int] = []
         self._whole = True
 
@@ -44,12 +44,12 @@ class LiveMap:
         metric: str,
         *,
         line: int = -1,
-        title: str | None = None,
+        said: dict[str, str] | None = None,
         selected: Sequence[int] = (),
     ) -> None:
-        """Show what `run` has measured and its cells as they arrive, under a title of its own where one is given."""
+        """Show what `run` has measured and its cells as they arrive; `said` replaces words such as the title."""
         with self._lock:
-            self._run, self._grid, self._metric, self._line, self._title = run, grid, metric, line, title
+            self._run, self._grid, self._metric, self._line, self._said = run, grid, metric, line, said or {}
             self._selected, self._whole = list(selected), True
             # First to hear of new cells, then to show what is there: no cell falls between the two.
             run.subscribe(self._arrived)
@@ -81,8 +81,7 @@ class LiveMap:
         assert grid is not None
         result = run.snapshot().select(self._metric)
         traits = traits_of(result, grid)
-        if self._title is not None:
-            traits["words"] = {**traits["words"], "title": self._title}
+        traits["words"] = {**traits["words"], **self._said}
         known = bool(np.isfinite(result.data["clean"].values).all())
         if not known:
             traits["words"].pop("origin")

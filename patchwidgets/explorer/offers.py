@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..answers import Answer
 from ..engine.handle import ModelHandle
 from ..engine.inspect import top_tokens
 from ..prompts import EncodedPair
@@ -28,7 +29,7 @@ class Offers:
 def make_offers(handle: ModelHandle, pair: EncodedPair) -> Offers:
     """Return what the model would say after both prompts; waits for the model."""
     with handle.lock:
-        logits = handle.forward(torch.tensor([pair.clean, pair.corrupted], device=handle.device))
+        logits = handle.forward(torch.tensor([pair.clean, pair.corrupted], device=handle.device), keep=1)[:, 0]
     top = [[(i, handle.tokenizer.text(i), p) for i, p, _ in top_tokens(row, _OFFERED)] for row in logits]
     return Offers(pair, *top)
 
@@ -47,9 +48,9 @@ def _choose(entry: PromptEntry, choice: TokenChoice, top: list[Token], avoid: in
     choice.offer(top, _token(choice.value, handle))
 
 
-def _token(value: str | int | None, handle: ModelHandle) -> int | None:
+def _token(value: Answer | None, handle: ModelHandle) -> int | None:
     """Return the id of an answer or foil when it is one token, else None."""
     if not isinstance(value, str):
-        return value
+        return value if isinstance(value, int) else None
     ids = handle.tokenizer.encode(value) if handle.tokenizer.has_text else []
     return ids[0] if len(ids) == 1 else None

@@ -42,12 +42,12 @@ class Opened:
     @property
     def position(self) -> int | None:
         """The cell's token position, or None where the cell spans all tokens."""
-        return self.cell.get("pos")
+        return self.cell.get("pos", self.cell.get("dest"))
 
     @property
     def layer(self) -> int:
         """The layer of the head, or of the cell."""
-        return self.head[0] if self.head else self.cell["layer"]
+        return self.head[0] if self.head else self.cell.get("layer", 0)
 
     def token(self, position: int) -> str:
         """Return the token at a position as it is shown."""
@@ -60,9 +60,12 @@ class Opened:
     def path(self) -> list[str | tuple[str, str]]:
         """The way here, as parts of a line."""
         cell = self.cell
-        told = f"head {cell['layer']}.{cell['head']}" if "head" in cell else f"layer {cell['layer']}"
-        where = f"{told}, {self.token(cell['pos'])}" if "pos" in cell else told
-        parts: list[str | tuple[str, str]] = [self.plan.site.name, " \u203a ", (where, "pw-x-here")]
+        told = [f"head {cell['layer']}.{cell['head']}"] if "head" in cell else []
+        told += [f"layer {cell['layer']}"] if "layer" in cell and not told else []
+        told += [f"neuron {cell['neuron']}"] if "neuron" in cell else []
+        told += [self.token(cell[axis]) for axis in ("pos", "dest") if axis in cell]
+        where = ", ".join(told) + (f" from {self.token(cell['src'])}" if "src" in cell else "")
+        parts: list[str | tuple[str, str]] = [self.plan.name, " \u203a ", (where, "pw-x-here")]
         if self.chosen:
             parts += [" \u203a ", (f"head {name_of(self.chosen)}", "pw-x-here")]
         return parts
@@ -91,13 +94,13 @@ class Patches:
 
 def open_cell(handle: ModelHandle, plan: Plan, metric: str, cell: Cell) -> Opened:
     """Return a cell of a sweep as opened; a cell that is a head is open as that head."""
-    whole = handle.heads(plan.site) == handle.n_heads
+    whole = handle.heads(get_site(plan.name)) == handle.n_heads
     return Opened(plan, metric, cell, (cell["layer"], cell["head"]) if "head" in cell and whole else None)
 
 
 def patches_of(handle: ModelHandle, opened: Opened) -> Patches:
     """Return what to run: "patched" is the opened cell's own patch, and once another head is opened, that head's."""
-    own = (opened.plan.site.name, opened.cell)
+    own = (opened.plan.name, opened.cell)
     if opened.head is None:
         there = [site for site in _PARTS if get_site(site).hook_name(opened.layer) in handle.hooks]
         at = {"layer": opened.layer, "pos": opened.position}
@@ -111,7 +114,7 @@ def patches_of(handle: ModelHandle, opened: Opened) -> Patches:
 
 def label_of(opened: Opened, placed: Placed) -> str:
     """Return which patch a patched run is: the opened cell's, or the opened head's output."""
-    if opened.chosen is None or placed == (opened.plan.site.name, opened.cell):
+    if opened.chosen is None or placed == (opened.plan.name, opened.cell):
         return "this cell"
     return f"head {name_of(opened.chosen)}"
 
@@ -128,7 +131,12 @@ def tokens_of(pair: EncodedPair) -> Tokens:
 
 def meant_by(plan: Plan) -> dict[str, object]:
     """Return of a plan what the sentences about its cells are made from."""
-    return {"direction": plan.patch.direction, "site": plan.site.name, "by": list(plan.by)}
+    what = plan.intervention
+    settings = {} if what.name == "patch" else what.settings()
+    return {
+        "direction": plan.patch.direction, "site": plan.name, "by": list(plan.by), "intervention": what.name,
+        "settings": settings,
+    }  # fmt: skip
 
 
 def _head_cell(handle: ModelHandle, head: Head, position: int | None, site: str) -> Cell:

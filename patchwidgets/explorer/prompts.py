@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as w
 
+from ..answers import Answer, Continuation
 from ..presets import PRESETS
 from ..prompts import PromptPair
 from .text import Line, shown_token
@@ -30,7 +31,7 @@ class TokenChoice:
         self.pills.add_class("pw-x-pills")
         self.field.add_class("pw-x-field")
         self.auto = True
-        self._picked: int | None = None
+        self._picked: Answer | None = None
         self._texts: dict[int, str] = {}
         self._silent, self._lock = False, lock
         self._on_change = on_change
@@ -40,18 +41,18 @@ class TokenChoice:
         self.box.add_class("pw-x-choice")
 
     @property
-    def value(self) -> str | int | None:
-        """A token id when picked, the text when typed, None when empty."""
+    def value(self) -> Answer | None:
+        """A token id when picked, the text when typed, None when empty; a set or a continuation while it was given."""
         return self._picked if self._picked is not None else self.field.value or None
 
-    def set(self, value: str | int | None, text: str | None = None) -> None:
-        """Put a value into the field without calling back; `text` is what an id reads as."""
+    def set(self, value: Answer | None, text: str | None = None) -> None:
+        """Put a value into the field without calling back; `text` is what it reads as when it is no text."""
         with self._lock:
             self._silent = True
             try:
-                self._picked = value if isinstance(value, int) else None
-                self.field.value = text or "" if isinstance(value, int) else value or ""
-                self._mark(self._picked)
+                self._picked = None if isinstance(value, str) else value
+                self.field.value = value if isinstance(value, str) else text or ""
+                self._mark(value if isinstance(value, int) else None)
             finally:
                 self._silent = False
 
@@ -99,6 +100,7 @@ class PromptEntry:
         self._on_change = on_change
         self._silent, self._lock = False, lock
         self._given: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._last: str | None = None
         self.preset = w.Dropdown(
             options=[_CUSTOM, *(preset.name for preset in PRESETS)], value=_CUSTOM, description="Preset"
         )
@@ -133,7 +135,7 @@ class PromptEntry:
             shown = getattr(self, name).value
             text, ids = self._given.get(name, (None, ()))
             prompts[name] = ids if shown == text else shown
-        return PromptPair(**prompts, answer=self.answer.value, foil=self.foil.value)
+        return PromptPair(prompts["clean"], prompts["corrupted"], answer=self.answer.value, foil=self.foil.value)
 
     @property
     def preset_pair(self) -> PromptPair | None:
@@ -149,13 +151,13 @@ class PromptEntry:
         """Enter a pair without calling back; `text` spells a token id."""
         chosen = next((preset for preset in PRESETS if preset.pair == pair), None)
         with self._lock:
-            self._silent = True
+            self._silent, self._last = True, None
             try:
                 for name in ("clean", "corrupted"):
                     self._set_prompt(name, getattr(pair, name), text)
                 for name in ("answer", "foil"):
                     value, choice = getattr(pair, name), getattr(self, name)
-                    choice.set(value, text(value) if isinstance(value, int) else None)
+                    choice.set(value, _spelled(value, text))
                     choice.auto = value is None or chosen is not None
                 self.preset.value = chosen.name if chosen else _CUSTOM
                 self.note.say(chosen.note if chosen else "")
@@ -168,6 +170,11 @@ class PromptEntry:
         self._given.pop(name, None)
         if not isinstance(value, str):
             self._given[name] = (shown, tuple(value))
+
+    @property
+    def edited(self) -> str | None:
+        """The prompt that was edited last, None when a preset or a pair was entered since."""
+        return self._last
 
     def complain(self, field: str | None, message: str = "") -> None:
         """Show a message beside the field it is about and clear the others."""
@@ -192,11 +199,12 @@ class PromptEntry:
             self.set(chosen.pair, str)
             self._on_change(True)
 
-    def _prompt_edited(self, _change: object) -> None:
+    def _prompt_edited(self, change: dict[str, Any]) -> None:
         """New prompts: a field that was emptied may be filled with the model's own answer again."""
         with self._lock:
             if self._silent:
                 return
+            self._last = "clean" if change["owner"] is self.clean else "corrupted"
             for choice in (self.answer, self.foil):
                 choice.auto = choice.auto or choice.value is None
             self._edited()
@@ -208,3 +216,14 @@ class PromptEntry:
             self._silent = False
             self.note.say("")
             self._on_change(False)
+
+
+def _spelled(value: Answer | None, text: Callable[[int], str]) -> str | None:
+    """Return what an answer that is not a text reads as; None for a text."""
+    if value is None or isinstance(value, str):
+        return None
+    if isinstance(value, int):
+        return text(value)
+    if isinstance(value, Continuation):
+        return value.text if isinstance(value.text, str) else "".join(text(i) for i in value.text)
+    return " or ".join(text(item) if isinstance(item, int) else item for item in value)

@@ -59,9 +59,16 @@ class Screen:
         """Return the Explorer's parts from top to bottom."""
         told = w.Box([self._controls.progress, self._baselines, self._origin])
         told.add_class("pw-x-told")
+        self._told = told
         main = w.Box([self.map.view, self._drilldown.box])
         main.add_class("pw-x-main")
+        self._main = main
         return [entry.box, self.strip, self._controls.box, self.error, self.warning, told, main]
+
+    def dim(self, stale: bool) -> None:
+        """Show that what is on screen does not belong to what is entered, or that it does again."""
+        for part in (self._told, self._main):
+            (part.add_class if stale else part.remove_class)("pw-x-stale")
 
     def show_tokens(self, pair: EncodedPair) -> None:
         """Show the two prompts' tokens."""
@@ -83,8 +90,9 @@ class Screen:
             self.run, self.plan, self._metric = run, plan, metric
             self._grid = make_grid(plan.by, plan.labels, tokens_of(plan.pair))
             # Unless the tokens are the map's own columns.
-            self.strip.layout.display = "none" if "pos" in plan.by else None
+            self.strip.layout.display = "none" if {"pos", "src", "dest"} & set(plan.by) else None
             self._clear()
+            self.dim(False)
             if run is None:
                 self._show_blank(plan, self._grid)
             else:
@@ -101,7 +109,7 @@ class Screen:
             self.map.select(self._selected)
             if self.run is not None:
                 self._publish(selection=self._selection(self.run.snapshot().select(self._metric)))
-            self._drilldown.open(plan, self._metric, grid.key(row, col))
+            self._drilldown.open(plan, self._metric, {axis: int(i) for axis, i in grid.key(row, col).items()})
 
     def _clear(self) -> None:
         for line in (self.error, self.warning, self._baselines, self._origin):
@@ -149,9 +157,13 @@ class Screen:
         self._baselines.say(
             f"{name}: clean ", (_signed(clean), "pw-x-clean"), ", corrupted ", (_signed(corrupted), "pw-x-corrupted")
         )
-        self.warning.say(*words.small_gaps(result))
+        self.warning.say(*words.small_gaps(result), *words.reversed_gaps(result))
         controls = result.check["controls"]
-        self._origin.say(f"{result.engine} engine, {controls} control runs agree" if controls else "")
+        masked = " ".join(words.kept(result))
+        runs = "control runs agree" if controls > 1 else "control run agrees"
+        self._origin.say(
+            masked, " " if masked else "", f"{result.engine} engine, {controls} {runs}" if controls else ""
+        )
 
     def _flat(self, cell: tuple[int, int]) -> int:
         assert self._grid is not None

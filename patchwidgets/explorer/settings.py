@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from ..encoding import encode_pair
 from ..engine.handle import ModelHandle
 from ..engine.plan import Plan, make_plan
-from ..errors import PatchError, quoted, unknown
-from ..interventions import Patch
+from ..errors import PatchError, PromptError, quoted, unknown
+from ..interventions import Patch, get_intervention
 from ..metrics import METRICS, get_metrics
-from ..prompts import PromptPair, encode_pair
+from ..prompts import PromptPair
 from ..sites import get_site
 
 PROMPTS = ("clean", "corrupted", "answer", "foil")
-CONTROLS = ("site", "by", "direction", "metric")
+CONTROLS = ("site", "by", "intervention", "direction", "metric")
+
+OFFERED = ("patch", "zero", "scale", "noise", "mask")
+"""The interventions that need nothing but the two prompts."""
+
+
+SHOWN = ("logit_diff", "logit", "logprob", "prob", "rank", "kl_clean", "kl_corrupted")
+"""The metrics that can be chosen."""
 
 
 def pair_of(settings: Mapping[str, Any]) -> PromptPair:
@@ -29,9 +37,14 @@ def plan_of(handle: ModelHandle, settings: Mapping[str, Any]) -> Plan:
     """
     shown, tokenizer = METRICS[settings["metric"]], handle.tokenizer
     encoded = encode_pair(pair_of(settings), tokenizer, needs_foil=shown.needs_foil, rate=handle.rate)
-    names = [metric.name for metric in METRICS.values() if encoded.foil is not None or not metric.needs_foil]
+    if any(len(sequence) > 1 for sequence in (*encoded.answers, *encoded.foils)):
+        raise PromptError("the Explorer reads one token; for several in a row use pw.patch, metric logprob.", "answer")
+    names = [metric.name for metric in METRICS.values() if encoded.foils or not metric.needs_foil]
+    # The first metric is the one whose gradient a mask follows.
+    names.sort(key=lambda name: name != shown.name)
     site, by, patch = get_site(settings["site"]), tuple(settings["by"]), Patch(settings["direction"])
-    return make_plan(handle, encoded, site, by, patch, get_metrics(names), {})
+    what = get_intervention(settings["intervention"], patch.direction)
+    return make_plan(handle, encoded, site, by, patch, get_metrics(names), {}, intervention=what)
 
 
 def settings_of(pair: PromptPair, controls: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +75,13 @@ def _controls(settings: Mapping[str, Any], by_given: bool, handle: ModelHandle) 
     handle.hook(site, 0)
     if not by_given and tuple(by) not in site.by:
         by = None
-    if not isinstance(metric, str) or metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    if not isinstance(metric, str) or metric not in SHOWN:
+        raise unknown("metric", metric, SHOWN)
     direction = Patch(settings["direction"]).direction
-    return {"site": site.name, "by": list(site.granularity(by)), "direction": direction, "metric": metric}
+    what = settings["intervention"]
+    if what not in OFFERED:
+        raise unknown("intervention", what, OFFERED)
+    return {
+        "site": site.name, "by": list(site.granularity(by)), "intervention": what, "direction": direction,
+        "metric": metric,
+    }  # fmt: skip

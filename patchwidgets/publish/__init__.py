@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .. import words
 from ..files import written_whole
@@ -17,7 +19,7 @@ __all__ = ["render_page", "write_page"]
 def write_page(result: PatchResult, path: Path) -> Path:
     """Write a result as one self-contained page, whole or not at all, and return the path."""
     p = result.provenance
-    prompts = [f"{run.capitalize()}: {''.join(p['texts'][run])}" for run in ("clean", "corrupted")]
+    prompts = [f"{run.capitalize()}: {_prompt(p, run)}" for run in ("clean", "corrupted")]
     details = [
         ("In words", result.describe()),
         ("Where the numbers come from", json.dumps(p, indent=2, ensure_ascii=False)),
@@ -29,3 +31,9 @@ def write_page(result: PatchResult, path: Path) -> Path:
     with written_whole(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
+
+
+def _prompt(provenance: Mapping[str, Any], run: str) -> str:
+    """The one pair's prompt as given; of ids and of several pairs the tokens, apart: not all bring their spaces."""
+    given = (provenance.get("prompts") or {}).get(run)
+    return given if isinstance(given, str) and provenance.get("n", 1) == 1 else "\u2009".join(provenance["texts"][run])

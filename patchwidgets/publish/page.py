@@ -32,9 +32,10 @@ def render_page(
 ) -> str:
     """Return an HTML page with `views` below each other, and `side` as cards beside them.
 
-    `intro` holds paragraphs; `details` holds (heading, text) blocks that open on a click, with the text set as typed,
-    e.g. provenance or code. All text is plain text. Hover, selection, keyboard and table work as in a notebook; what
-    needs a kernel does nothing. The page's own content policy forbids it to fetch anything.
+    A view whose title is the page's leaves it to the page. `intro` holds paragraphs; `details` holds (heading, text)
+    blocks that open on a click, with the text set as typed, e.g. provenance or code. All text is plain text. Hover,
+    selection, keyboard and table work as in a notebook; what needs a kernel does nothing. The page's own content
+    policy forbids it to fetch anything.
 
     >>> "<h1>One &lt; two</h1>" in render_page("One < two", [])
     True
@@ -63,7 +64,7 @@ def render_page(
             '<body class="pw-page">',
             "<main>",
             f"<header><h1>{html.escape(title)}</h1>{''.join(_paragraph(text) for text in intro)}</header>",
-            _places(len(views), len(side)),
+            _places([_title(view) == title for view in views], len(side)),
             *(_details(heading, text) for heading, text in details),
             "<noscript><p>The map is drawn by a script in this file; this browser does not run it.</p></noscript>",
             "</main>",
@@ -76,9 +77,15 @@ def render_page(
     )
 
 
-def _places(main: int, side: int) -> str:
-    """The elements the script draws into, by the number of the saved state."""
-    blocks = "".join(f'<div data-pw-view="{i}"></div>' for i in range(main))
+def _title(view: HasState) -> str | None:
+    return view.get_state().get("words", {}).get("title")
+
+
+def _places(titled: Sequence[bool], side: int) -> str:
+    """The elements the script draws into, by the number of the saved state. `titled`: it has the page's own title."""
+    main = len(titled)
+    names = (' class="pw-page-titled"' if same else "" for same in titled)
+    blocks = "".join(f'<div data-pw-view="{i}"{name}></div>' for i, name in enumerate(names))
     column = f'<div class="pw-page-main">{blocks}</div>'
     if not side:
         return column

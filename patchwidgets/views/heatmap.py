@@ -30,9 +30,10 @@ class Heatmap(View):
     Arrays have shape [R, C]: `normalized` (1 = all the way to the source run), `effect` and `patched` (in the metric's
     unit), `status` (codes of `STATUSES`). What is left out is NaN and pending. `quantity` says which of normalized and
     effect is coloured and printed; colours saturate at +-`limit`. `words` holds the plain strings `title`, `unit`,
-    `sentence`, `high`, `near_zero`, `negative`, `origin`; `implied`, `estimated`, `pending` and `unavailable` in it
-    replace the key's own words. `row_keys` and `col_keys` name what rows and columns stand for, e.g. `{"layer": 3}`;
-    they link views of one group. A separator is drawn below row `line`. Arrays of another shape raise `PatchError`.
+    `sentence`, `high`, `near_zero`, `negative`, `origin` and `note`, a line below the map; `implied`, `estimated`,
+    `pending` and `unavailable` in it replace the key's own words. `row_keys` and `col_keys` name what rows and columns
+    stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row `line`. Arrays of
+    another shape raise `PatchError`.
 
     Read values with `value` and `array`: the binary traits exist for the page alone.
 

@@ -129,7 +129,7 @@ def test_the_main_job(lab: Lab) -> None:
     heads = ".pw-x-card:has-text('Heads writing at')"
     expect(part(notebook, heads).first).to_be_visible()
     expect(part(notebook, ".pw-x-card:has-text('Next token')")).to_contain_text("this cell")
-    notebook.wait_for("explorer._drilldown.run.finished")
+    notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run.finished")
     click_cell(notebook, heads, 1, 1)
     attention = part(notebook, ".pw-x-card:has-text('Attention of head 1.1')")
     expect(attention).to_contain_text("patched: head 1.1")
@@ -180,7 +180,7 @@ def test_pictures_of_the_embedded_model(lab: Lab, theme: str, width: int) -> Non
     click_cell(notebook, ".pw-x-main", 2, 14)
     heads = ".pw-x-card:has-text('Heads writing at')"
     notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run.finished")
-    click_cell(notebook, heads, 1, 1)
+    click_cell(notebook, heads, 1, 3)
     expect(part(notebook, ".pw-x-card:has-text('Attention of head')")).to_be_visible()
     notebook.page.mouse.move(0, 0)
     notebook.screenshot(f"explorer_head_{theme}_{width}", part(notebook, ".pw-x-root"))
@@ -210,7 +210,7 @@ def test_the_main_job_on_smollm2(lab: Lab, smollm2_folder: Path) -> None:
     click_cell(notebook, ".pw-x-main", 21, end)
     expect(part(notebook, ".pw-x-path")).to_contain_text("layer 21")
     expect(part(notebook, ".pw-x-card:has-text('Next token')")).to_contain_text("this cell", timeout=30_000)
-    notebook.wait_for("explorer._drilldown.run.finished", seconds=240)
+    notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run.finished", seconds=240)
     click_cell(notebook, ".pw-x-card:has-text('Heads writing at')", 23, 3)
     expect(part(notebook, ".pw-x-card:has-text('Attention of head 23.3')")).to_be_visible(timeout=30_000)
     notebook.page.mouse.move(0, 0)

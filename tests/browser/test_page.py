@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from patchwidgets.presets import PRESETS
+from patchwidgets.prompts import PromptPair
 from patchwidgets.publish.page import render_page
 from patchwidgets.views import AttentionView, Heatmap, Predictions, TokenStrip, label_columns, token_columns
+from patchwidgets.views.columns import column_count
 
 pytestmark = pytest.mark.browser
 
@@ -264,3 +269,140 @@ def test_no_title_of_a_part_is_cut_in_a_card(browser: Browser, tmp_path: Path, w
         assert titles.evaluate_all("all => all.every(one => one.scrollWidth <= one.clientWidth)")
         opened.screenshot(path=artifacts / f"parts_{theme}_{width}.png")
         opened.close()
+
+
+def zeros(rows: int, columns: dict[str, Any], **more: Any) -> Heatmap:
+    """A measured map without an effect anywhere."""
+    values = np.zeros((rows, column_count(columns)))
+    arrays = {"normalized": values, "effect": values, "patched": values, "status": values.astype(int)}
+    return Heatmap([str(i) for i in range(rows)], columns, state="done", **{**arrays, **more})
+
+
+def preset_columns(pair: PromptPair) -> dict[str, Any]:
+    """A preset's words as tokens, with the beginning of sequence."""
+    clean, corrupted = (re.findall(r" ?\w+|[^\w ]", str(text)) for text in (pair.clean, pair.corrupted))
+    length = max(len(clean), len(corrupted))
+    padded = [["<bos>", *words, *[""] * (length - len(words))] for words in (clean, corrupted)]
+    return token_columns(*padded, bos=0)
+
+
+def presets_html() -> str:
+    """Every preset's map, and in the side column the cards the Explorer opens: parts, heads, one column, attention."""
+    columns = [preset_columns(preset.pair) for preset in PRESETS]
+    maps = [
+        zeros(4, each, words={"title": preset.name, "unit": unit}, patched=np.full((4, column_count(each)), -20.0))
+        for preset, each, unit in zip(PRESETS, columns, itertools.cycle(["recovered", "", "KL"]), strict=False)
+    ]
+    beyond = np.full((4, column_count(columns[0])), 7.5)
+    maps.append(zeros(4, columns[0], normalized=beyond, words={"unit": "KL"}))
+    parts = [
+        zeros(1, label_columns("", names), compact=True, words={"title": "Layer 0 at 'to', each patched alone"})
+        for names in (["resid_pre", "attn_out", "mlp_out", "resid_post"], ["resid_pre", "resid_mid", "mlp_out"])
+    ]
+    heads = [
+        zeros(n, label_columns("head", [f"h{i}" for i in range(n)]), compact=True, words={"note": "Below: readers."})
+        for n in (4, 8, 12)
+    ]
+    single = [zeros(4, label_columns("position", ["all"]), compact=compact) for compact in (False, True)]
+    runs = [("clean", "clean"), ("corrupted", "corrupted"), ("patched", "patched: head 1.3"), ("patched", "patched")]
+    attention = [
+        AttentionView(each, [{"name": name, "label": label} for name, label in runs], np.full((4, n, n), 1 / n))
+        for each in columns
+        for n in [column_count(each)]
+    ]
+    return render_page("Presets", maps, side=[*parts, *heads, *single, *attention])
+
+
+# Every sheet that scrolls although its columns could be narrower, and every view with something outside itself.
+TOO_WIDE = """async () => {
+    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+    const found = [];
+    for (const root of document.querySelectorAll(".pw-root:not([hidden])")) {
+        const name = root.parentElement.dataset.pwView;
+        if (root.scrollWidth > root.clientWidth) found.push(`view ${name}: ${root.scrollWidth} in ${root.clientWidth}`);
+        const sheet = root.querySelector(".pw-scroll");
+        if (!sheet) continue;
+        const narrowest = root.querySelector(".pw-coltitle") ? 30 : 14;
+        const column = parseFloat(root.querySelector(".pw-col").style.width);
+        if (sheet.scrollWidth > sheet.clientWidth && column > narrowest)
+            found.push(`sheet ${name}: ${sheet.scrollWidth} in ${sheet.clientWidth}, columns of ${column}`);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_map_fits_in_its_place_at_every_width(
+    browser: Browser, tmp_path: Path, theme: Literal["light", "dark"], artifacts: Path
+) -> None:
+    file = tmp_path / "presets.html"
+    file.write_text(presets_html(), encoding="utf-8")
+    opened = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme=theme)
+    opened.goto(file.as_uri())
+    expect(opened.locator(".pw-attention").last).to_be_visible()
+    troubles = {}
+    for width in [*range(600, 1400, 37), 760, 1400]:
+        opened.set_viewport_size({"width": width, "height": 900})
+        if found := opened.evaluate(TOO_WIDE):
+            troubles[width] = found
+        if width in (760, 1400):
+            opened.screenshot(path=artifacts / f"presets_{theme}_{width}.png")
+    opened.close()
+    assert troubles == {}
+
+
+def test_a_switch_of_theme_that_moves_the_page_for_a_moment_leaves_maps_that_fit(page: Page) -> None:
+    """JupyterLab takes one theme's style sheet away before the other's is there: widths change and change back."""
+    page.evaluate(
+        """async () => {
+            const column = document.querySelector(".pw-page-main");
+            document.body.dataset.jpThemeLight = "false";
+            column.style.minWidth = "1100px";
+            await Promise.resolve(); // the views see the new theme now
+            if (document.querySelector(".pw-heatmap").dataset.pwTheme !== "dark") throw new Error("not seen yet");
+            column.style.minWidth = "";
+        }"""
+    )
+    assert page.evaluate(TOO_WIDE) == []
+    assert page.evaluate("document.querySelector('.pw-heatmap').clientWidth") < 900
+
+
+def test_a_saved_page_says_what_it_can_and_its_title_once(browser: Browser, tmp_path: Path) -> None:
+    """Nothing opens without a kernel: a cell is selected."""
+    file = tmp_path / "titled.html"
+    map_ = zeros(2, token_columns(CLEAN), words={"title": "z by layer"})
+    file.write_text(render_page("z by layer", [map_]), encoding="utf-8")
+    opened = browser.new_page()
+    opened.goto(file.as_uri())
+    expect(opened.get_by_text("z by layer", exact=True).filter(visible=True)).to_have_count(1)
+    expect(opened.locator(".pw-keys")).to_contain_text("Enter select")
+    expect(opened.locator("[role=grid]")).to_have_attribute("aria-label", re.compile("^z by layer: "))
+    opened.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_belongs_to_earlier_prompts_is_dim_and_takes_no_clicks(page: Page, theme: str) -> None:
+    """The two parts of the Explorer that it marks as stale; without motion where none is wanted."""
+    page.emulate_media(reduced_motion="reduce")
+    styles = page.evaluate(
+        """light => {
+            document.body.dataset.jpThemeLight = light;
+            const root = document.createElement("div");
+            root.className = "pw-x-root";
+            const parts = ["pw-x-main", "pw-x-told", "pw-x-main pw-x-stale", "pw-x-told pw-x-stale"].map(name => {
+                const part = document.createElement("div");
+                part.className = name;
+                return part;
+            });
+            root.append(...parts);
+            document.body.append(root);
+            return parts.map(part => {
+                const { opacity, pointerEvents, transitionDuration, transitionProperty } = getComputedStyle(part);
+                const moves = transitionProperty !== "none" && parseFloat(transitionDuration) > 0;
+                return [Number(opacity), pointerEvents, moves];
+            });
+        }""",
+        str(theme == "light").lower(),
+    )
+    dim = [0.4 if theme == "light" else 0.45, "none", False]
+    assert styles == [[1, "auto", False], [1, "auto", False], dim, dim]

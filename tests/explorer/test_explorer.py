@@ -65,12 +65,12 @@ def test_every_control_of_every_site_runs(explorer):
 def test_errors_are_shown_beside_their_field_and_clear(explorer):
     explorer._entry.clean.value = "When Mary"
     explorer.wait()
-    assert "different lengths" in explorer._entry.errors["corrupted"].value
+    assert "different lengths" in explorer._entry.errors["clean"].value
     with pytest.raises(pw.PatchError, match="different lengths"):
         explorer.run()
     explorer._entry.clean.value = DEMO.clean
     explorer.wait()
-    assert explorer._entry.errors["corrupted"].value == ""
+    assert explorer._entry.errors["clean"].value == ""
     explorer._entry.answer.field.value = "Mary John"
     explorer.wait()
     assert "not one" in explorer._entry.errors["answer"].value

@@ -15,7 +15,8 @@ def test_they_are_whole_from_the_start(model):
     explorer = pw.explore(model)
     assert explorer.settings == {
         "clean": DEMO.clean, "corrupted": DEMO.corrupted, "answer": " Mary", "foil": " Anna",
-        "site": "resid_pre", "by": ["layer", "pos"], "direction": "denoise", "metric": "logit_diff",
+        "site": "resid_pre", "by": ["layer", "pos"], "intervention": "patch",
+            "direction": "denoise", "metric": "logit_diff",
     }  # fmt: skip
     explorer.close()
 
@@ -32,7 +33,7 @@ def test_they_are_whole_from_the_start(model):
         ({"by": ["layer", "head"]}, "cannot be swept by"),
         ({"by": 3}, "cannot be swept by"),
         ({"clean": 3.5}, "clean must be a text or a list of token ids"),
-        ({"answer": 3.5}, "answer must be a text, a token id or None"),
+        ({"answer": 3.5}, "answer must be a text, a token id, a list of those"),
         ("z", "settings must be a dict"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from patchwidgets.result import PatchResult, make_data
 from patchwidgets.views.of_result import heatmap_of
 
 
-def result(clean: list[float], corrupted: list[float]) -> PatchResult:
-    """Two metrics over two layers and three heads; `patched` is 0, 1, 2, ... halves."""
+def result(clean: list[float], corrupted: list[float], **more: Any) -> PatchResult:
+    """Two metrics over two layers and three heads; `patched` is 0, 1, 2, ... halves. `more` goes to the provenance."""
     patched = np.arange(12.0).reshape(2, 2, 3) / 2
     sizes = {"layer": 2, "head": 3}
     data = make_data(("layer", "head"), sizes, ("logit", "prob"), patched, np.zeros((2, 3), int), clean, corrupted, [])
@@ -22,7 +23,7 @@ def result(clean: list[float], corrupted: list[float]) -> PatchResult:
         "location": "native", "check": {"controls": 1, "worst_logit_difference": 0.0},
         "versions": {"transformer-lens": "4.3.0"},
         "tokens": {"clean": [1, 2], "corrupted": [1, 3]}, "texts": {"clean": ["a", "b"], "corrupted": ["a", "c"]},
-        "answer": {"token": 1, "text": "a"}, "foil": None, "revision": None,
+        "answer": {"token": 1, "text": "a"}, "foil": None, "revision": None, **more,
     })  # fmt: skip
 
 
@@ -47,3 +48,23 @@ def test_the_page_shows_the_first_metric_and_is_written_whole(tmp_path: Path) ->
     assert '"quantity":"normalized"' in text
     assert "prob: the two runs hardly differ" in " ".join(text.split())
     assert list(tmp_path.iterdir()) == [page]
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ({"prompts": {"clean": "a b", "corrupted": "a c"}, "n": 1}, "Clean: a b"),
+        ({"prompts": {"clean": [1, 2], "corrupted": [1, 3]}, "n": 1}, "Clean: a\u2009b"),
+        ({"prompts": {"clean": "a b", "corrupted": "a c"}, "n": 2}, "Clean: a\u2009b"),
+        ({}, "Clean: a\u2009b"),
+    ],
+    ids=["as given", "ids", "several pairs", "not kept"],
+)
+def test_the_page_tells_the_prompts(tmp_path: Path, more: dict[str, Any], shown: str) -> None:
+    page = result(clean=[5.0, 0.5], corrupted=[0.0, 0.5], **more).to_html(tmp_path / "page.html")
+    assert f"<p>{shown}</p>" in page.read_text(encoding="utf-8")
+
+
+def test_the_page_s_heatmap_leaves_its_title_to_the_page(tmp_path: Path) -> None:
+    text = result(clean=[5.0, 0.5], corrupted=[0.0, 0.5]).to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count('<div data-pw-view="0" class="pw-page-titled"></div>') == 1

@@ -18,6 +18,7 @@ export class AttentionMap {
     readonly size: number,
   ) {
     this.#edges = Array.from({ length: n + 1 }, (_, i) => Math.round((i * size) / n));
+    this.node.style.width = `${size}px`; // a long label wraps: maps stay as wide as each other
     const box = el("div", "pw-map-box");
     this.#row.hidden = this.#col.hidden = true;
     this.canvas.setAttribute("role", "img");

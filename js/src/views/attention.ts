@@ -17,6 +17,8 @@ const ROW_H = 22;
 const MAP_GAP = 12;
 const LABEL_MAX = 72; // longer labels wrap into two lines
 const WORTH_PRINTING = 0.05;
+const SMALL_PRINT = { font: `8.5px ${MONO}`, room: 3 }; // for columns of 16 to 19 pixels
+const NARROWEST_PRINTED = 16;
 
 /** One head's attention in the runs: a row per run for the chosen destination, and a small map per run below. */
 export class AttentionView {
@@ -54,7 +56,6 @@ export class AttentionView {
     this.#scroll.setAttribute("role", "group");
     this.#table.hidden = true;
     this.#table.tabIndex = 0;
-    this.#note.textContent = "Shade: square root of the weight. Click a row of a map to see that token\u2019s numbers.";
     node.prepend(this.#top, this.#scroll, this.#table, this.#maps, this.#note);
     const relayout = coalesce(() => !signal.aborted && this.layout());
     signal.addEventListener(
@@ -85,7 +86,7 @@ export class AttentionView {
     const { node } = this.#root;
     this.#patterns = float32(state.get("patterns"));
     node.hidden = runs.length === 0 || this.#length === 0;
-    const available = node.clientWidth || 320;
+    const available = this.#root.width() || 320;
     const rows = runs.map((run) => run.label);
     this.#plan = planGrid({
       columns: state.get("columns"),
@@ -96,7 +97,7 @@ export class AttentionView {
       cellH: ROW_H,
       labelMax: LABEL_MAX,
     });
-    node.classList.toggle("pw-scrolls", this.#plan.labelW + this.#plan.width > available);
+    node.classList.toggle("pw-scrolls", this.#plan.scrolls);
     this.#header.draw(this.#plan);
     this.#corner.style.width = this.#labels.style.width = `${this.#plan.labelW}px`;
     this.#labels.replaceChildren(
@@ -108,7 +109,15 @@ export class AttentionView {
       }),
     );
     this.#drawMaps(available);
+    const numbers = this.#print ? `, numbers from ${WORTH_PRINTING} up` : "";
+    this.#note.textContent = `Shade: square root of the weight${numbers}. Click a row of a map to see that token\u2019s row.`;
     this.#showDest();
+  }
+
+  /** How weights are printed, all that are worth it or none. */
+  get #print(): { font: string; room: number } | null {
+    const cellW = this.#plan.edges[1];
+    return printing(cellW, ROW_H) ?? (cellW >= NARROWEST_PRINTED ? SMALL_PRINT : null);
   }
 
   #drawMaps(available: number): void {
@@ -159,8 +168,8 @@ export class AttentionView {
     const cellW = this.#plan.edges[1];
     g.textAlign = "center";
     g.textBaseline = "middle";
-    const print = printing(cellW, ROW_H) ?? { font: `8.5px ${MONO}`, room: cellW >= 16 ? 3 : 0 };
-    g.font = print.font;
+    const print = this.#print;
+    if (print) g.font = print.font;
     this.#state.get("runs").forEach((run, r) => {
       for (let src = 0; src < this.#length; src++) {
         const weight = this.#weight(r, src);
@@ -170,7 +179,7 @@ export class AttentionView {
         g.beginPath();
         g.roundRect(this.#plan.edges[src], r * ROW_H, cellW - 1, ROW_H - 1, 2);
         g.fill();
-        if (weight < WORTH_PRINTING) continue;
+        if (!print || !(weight >= WORTH_PRINTING)) continue;
         g.fillStyle = ink;
         g.fillText(printed(weight, 1, print.room), this.#plan.edges[src] + (cellW - 1) / 2, (r + 0.5) * ROW_H);
       }

@@ -19,6 +19,7 @@ const MOVES: Readonly<Record<string, readonly [number, number]>> = {
   ArrowRight: [0, 1],
 };
 const LEGEND_GAP = 14;
+const LEGEND_MIN = 58;
 const LEGEND_MAX = 120;
 
 /** The heatmap: header, cells, legend, key and table of one model's values. */
@@ -34,6 +35,7 @@ export class HeatmapView {
   readonly #table = el("div", "pw-tablebox");
   readonly #tableButton = el("button", "pw-textbutton", "Show table");
   readonly #hints = el("div", "pw-hints");
+  readonly #note = el("p", "pw-note");
   #plan!: GridPlan;
   #scale!: Scale;
   #cursor: [number, number] = [0, 0];
@@ -53,11 +55,9 @@ export class HeatmapView {
     this.#table.tabIndex = 0;
     this.#table.setAttribute("role", "region");
     this.#tableButton.type = "button";
-    this.#hints.append(
-      el("span", "pw-keys", "\u2191\u2193\u2190\u2192 move   Enter open   T table"),
-      this.#tableButton,
-    );
-    node.prepend(this.#top, this.#body, this.#table, this.#hints, this.#foot);
+    const keys = `\u2191\u2193\u2190\u2192 move   Enter ${this.#verb}   T table`;
+    this.#hints.append(el("span", "pw-keys", keys), this.#tableButton);
+    node.prepend(this.#top, this.#body, this.#table, this.#note, this.#hints, this.#foot);
     this.#listen(signal);
     const repaint = coalesce(() => !signal.aborted && this.repaint());
     const relayout = coalesce(() => !signal.aborted && this.layout());
@@ -74,25 +74,33 @@ export class HeatmapView {
     return this.store.model;
   }
 
+  /** What choosing a cell does: on a saved page it is marked and nothing more. */
+  get #verb(): "open" | "select" {
+    return this.#state.withoutKernel ? "select" : "open";
+  }
+
   /** Everything that depends on the traits, the width or the theme. */
   layout(): void {
     const state = this.#state;
     const [rows, compact, words] = [state.get("rows"), state.get("compact"), state.get("words")];
     const { node } = this.#root;
     node.hidden = this.store.cells.status.length === 0;
-    const legendW = compact ? 0 : LEGEND_GAP + Math.min(LEGEND_MAX, Math.max(50, cellTextWidth(words["unit"] ?? "")));
-    const available = (node.clientWidth || 640) - legendW;
+    const legendW = Math.max(LEGEND_MIN, Math.min(LEGEND_MAX, cellTextWidth(words["unit"] ?? "")));
+    const available = (this.#root.width() || 640) - (compact ? 0 : LEGEND_GAP + legendW);
+    this.#side.style.width = `${legendW}px`; // what the bar then writes cannot take room from the map
     const [columns, rowTitle] = [state.get("columns"), state.get("row_title")];
     this.#plan = planGrid({ columns, rows, rowTitle, available, compact });
     this.#scale = new Scale(this.#root.theme(), state.get("limit"));
     node.classList.toggle("pw-compact", compact);
-    node.classList.toggle("pw-scrolls", this.#plan.labelW + this.#plan.width > available);
+    node.classList.toggle("pw-scrolls", this.#plan.scrolls);
     const title = words["title"] ? [el("h4", "pw-title", words["title"])] : [];
     this.#top.replaceChildren(...title, ...(compact ? [smallBar(this.#scale)] : []));
     this.#top.hidden = this.#top.childElementCount === 0;
     this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"));
     this.#describeGrid(rows.length, this.#plan.cells.length);
     this.#hints.hidden = compact;
+    this.#note.textContent = words["note"] ?? "";
+    this.#note.hidden = !words["note"];
     this.#select();
     this.#footShows = "";
     this.repaint();
@@ -103,7 +111,7 @@ export class HeatmapView {
     const attributes = {
       role: "grid",
       tabindex: "0",
-      "aria-label": `${this.#says.title}: ${rows} rows by ${cols} columns. Arrow keys move, Enter opens, T shows a table.`,
+      "aria-label": `${this.#says.title}: ${rows} rows by ${cols} columns. Arrow keys move, Enter ${this.#verb}s, T shows a table.`,
       "aria-rowcount": String(rows),
       "aria-colcount": String(cols),
       "aria-busy": String(this.#state.get("state") === "running"),
@@ -184,7 +192,7 @@ export class HeatmapView {
   #choose(row: number, col: number): void {
     this.#cursor = [row, col];
     this.store.select(row, col);
-    this.#root.say(`opened ${this.#says.spoken(row, col)}`);
+    this.#root.say(`${this.#verb}ed ${this.#says.spoken(row, col)}`);
   }
 
   #listen(signal: AbortSignal): void {

@@ -43,7 +43,7 @@ export class TokensView {
 
   layout(): void {
     const columns = this.store.model.get("columns");
-    this.#plan = planStrip(columns, (this.#root.node.clientWidth || Infinity) - 4);
+    this.#plan = planStrip(columns, (this.#root.width() || Infinity) - 4);
     this.#header.draw(this.#plan);
     this.#sheet.style.width = `${this.#plan.edges[this.#plan.edges.length - 1]}px`;
     this.#numbers.replaceChildren(
