@@ -237,7 +237,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "intervention": ({}, {"intervention": "zero"}, "intervention is 'patch' there and 'zero' here"),
     "seed": ({"intervention": Noise(3.0, 1)}, {"intervention": Noise(3.0, 1), "seed": 1}, "seed is 0 there and 1 here"),
     "settings": ({"intervention": Noise(1.0, 1)}, {"intervention": Noise(2.0, 1)}, "settings is "),
-    "dataset": ({"intervention": Mean(SAMPLE)}, {"intervention": Mean(SWAPPED)}, "prompts is "),
+    "dataset": ({"intervention": Mean(SAMPLE)}, {"intervention": Mean(SWAPPED)}, "over is "),
     "standing": (
         {"standing": Standing("z", Vector(1.0), heads=[0])},
         {"standing": Standing("z", Vector(2.0), heads=[0])},
@@ -260,7 +260,7 @@ def test_another_sweeps_journal_is_refused_by_what_differs(
 
 
 def test_other_prompts_and_other_weights_are_refused(gpt2: TransformerBridge, finished: Path) -> None:
-    with pytest.raises(PatchError, match="journal of another sweep: tokens is "):
+    with pytest.raises(PatchError, match=r"journal of another sweep: prompts is .*; tokens is "):
         patch(gpt2, OTHER, "resid_pre", resume=finished)
     other = models.bridge("gpt2", seed=1)
     with pytest.raises(PatchError, match="journal of another sweep: the model's weights are others"):
