@@ -144,12 +144,7 @@ def _checked(result: PatchResult) -> str:
 
 def baselines(result: PatchResult) -> str:
     """Return the two runs' metrics in one line."""
-    told = [
-        f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted"
-        for name, clean, corrupted in zip(
-            result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True
-        )
-    ]
+    told = [f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted" for name, clean, corrupted in _runs(result)]
     return "; ".join(told)
 
 
@@ -208,14 +203,17 @@ def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}."
 
 
+def _runs(result: PatchResult) -> list[tuple[str, float, float]]:
+    """Return every metric with its value in the clean and in the corrupted run."""
+    return list(zip(result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True))
+
+
 def small_gaps(result: PatchResult) -> list[str]:
     """Return a sentence for every metric whose two runs are too close to normalize."""
     return [
         f"{name}: the two runs hardly differ ({clean:.6g} clean, {corrupted:.6g} corrupted), so there is no normalized "
         "effect."
-        for name, clean, corrupted in zip(
-            result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True
-        )
+        for name, clean, corrupted in _runs(result)
         if gap_too_small(clean, corrupted)
     ]
 
@@ -229,9 +227,7 @@ def reversed_gaps(result: PatchResult) -> list[str]:
     return [
         f"{name}: the corrupted run favours the answer more ({clean:+.2f} clean, {corrupted:+.2f} corrupted); check "
         "answer and foil. 1 still means all the way to the source run."
-        for name, clean, corrupted in zip(
-            result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True
-        )
+        for name, clean, corrupted in _runs(result)
         if name in _RISES and corrupted > clean and not gap_too_small(clean, corrupted)
     ]
 

@@ -10,17 +10,17 @@ from torch import Tensor
 from ..errors import PatchError
 from ..interventions import Mask
 from ..metrics import Metric
+from .baseline import RUNS, Baseline
 from .gate import Edit, hooked
 from .hooked import Value
 from .lanes import Lane
 from .places import index_in
 from .plan import Target, hook_of
+from .scoring import reading_of
 from .values import Sources
 
 Weight = Callable[[Target, Lane], Tensor]
 """The weights of a place's entries, each between 0 and 1."""
-Score = Callable[[Lane, Tensor], Tensor]
-"""The metric of one lane's base run, from its logits [1, step, vocab] with their gradient."""
 
 
 def check_mask(metric: Metric, lanes: Sequence[Lane], standing: bool, base: str) -> None:
@@ -41,9 +41,9 @@ def check_mask(metric: Metric, lanes: Sequence[Lane], standing: bool, base: str)
         raise PatchError("a mask needs an answer and a foil of one token; use their first tokens, or logprob first.")
 
 
-def make_mask(what: Mask, sources: Sources, metric: Metric, score: Score) -> tuple[Value, Weight]:
+def make_mask(what: Mask, sources: Sources, metric: Metric, baseline: Baseline) -> tuple[Value, Weight]:
     """Return the values of a mask and its weights. Call with the handle's lock held: it runs the model backwards."""
-    gradients = _gradients(sources, metric, score)
+    gradients = _gradients(sources, metric, baseline)
 
     def weight(target: Target, lane: Lane) -> Tensor:
         gradient = gradients[hook_of(target), lane][index_in(*target, lane, sources.base)]
@@ -61,7 +61,7 @@ def make_mask(what: Mask, sources: Sources, metric: Metric, score: Score) -> tup
     return value, weight
 
 
-def _gradients(sources: Sources, metric: Metric, score: Score) -> dict[tuple[str, Lane], Tensor]:
+def _gradients(sources: Sources, metric: Metric, baseline: Baseline) -> dict[tuple[str, Lane], Tensor]:
     """Return the gradient of the metric with respect to every hook's activation in every lane's base run."""
     found: dict[tuple[str, Lane], Tensor] = {}
     for lane in sources.lanes:
@@ -70,7 +70,8 @@ def _gradients(sources: Sources, metric: Metric, score: Score) -> dict[tuple[str
         tokens = torch.tensor([lane.ids(sources.base)], device=sources.handle.device)
         with hooked(sources.handle.hooks, edits), torch.enable_grad():
             logits = sources.handle.forward(tokens, keep=lane.kept, grad=True)
-            value = score(lane, logits[:, lane.read])
+            read, plain = logits[:, lane.read], tuple(baseline.read[lane, run][0] for run in RUNS)
+            value = metric.score(reading_of(lane.pair, read, read, plain))  # type: ignore[arg-type]
         if not value.requires_grad:
             raise PatchError(f"the metric {metric.name} has no gradient; put logit_diff or logprob first.")
         steps = [seen[name] for name in sources.hooks]

@@ -89,12 +89,7 @@ def _values(what: Intervention, sources: Sources, baseline: Baseline, metric: Me
         return make_value(what, sources, baseline)
     if metric is None:
         raise PatchError("a mask needs the metric whose gradient it follows.")
-
-    def score_lane(lane: Lane, logits: Tensor) -> Tensor:
-        plain = (baseline.read[lane, "clean"][0], baseline.read[lane, "corrupted"][0])
-        return metric.score(reading_of(lane.pair, logits, logits, plain))
-
-    return make_mask(what, sources, metric, score_lane)[0]
+    return make_mask(what, sources, metric, baseline)[0]
 
 
 def score(metrics: tuple[Metric, ...], logits: Tensor, pair: EncodedPair) -> np.ndarray:

@@ -24,7 +24,7 @@ from .lanes import Lane, lanes_of
 from .plan import Plan
 from .provenance import make_provenance
 from .run import Run
-from .scoring import Scorer, reading_of
+from .scoring import Scorer
 from .standing import make_standing
 from .values import Encode, Sources, make_value
 
@@ -120,12 +120,7 @@ class _Sweep:
             self.value = undisturbed(self.handle.lock, lambda: make_value(what, sources, self.baseline))
             return
         metric = plan.metrics[0]
-
-        def score(lane: Lane, logits: torch.Tensor) -> torch.Tensor:
-            plain = (self.baseline.read[lane, "clean"][0], self.baseline.read[lane, "corrupted"][0])
-            return metric.score(reading_of(lane.pair, logits, logits, plain))
-
-        self.value, self.weight = undisturbed(self.handle.lock, lambda: make_mask(what, sources, metric, score))
+        self.value, self.weight = undisturbed(self.handle.lock, lambda: make_mask(what, sources, metric, self.baseline))
         self.kept = np.full(plan.status.size, np.nan)
 
     def _gap_warning(self) -> str | None:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..encoding import encode_pair
+from ..engine.gradients import check_mask
 from ..engine.handle import ModelHandle
 from ..engine.plan import Plan, make_plan
 from ..errors import PatchError, PromptError, quoted, unknown
-from ..interventions import Patch, get_intervention
+from ..interventions import Mask, Patch, get_intervention
 from ..metrics import METRICS, get_metrics
 from ..prompts import PromptPair
 from ..sites import get_site
@@ -44,7 +45,10 @@ def plan_of(handle: ModelHandle, settings: Mapping[str, Any]) -> Plan:
     names.sort(key=lambda name: name != shown.name)
     site, by, patch = get_site(settings["site"]), tuple(settings["by"]), Patch(settings["direction"])
     what = get_intervention(settings["intervention"], patch.direction)
-    return make_plan(handle, encoded, site, by, patch, get_metrics(names), {}, intervention=what)
+    plan = make_plan(handle, encoded, site, by, patch, get_metrics(names), {}, intervention=what)
+    if isinstance(what, Mask):
+        check_mask(plan.metrics[0], (), False, patch.base)
+    return plan
 
 
 def settings_of(pair: PromptPair, controls: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from patchwidgets.engine.baseline import RUNS, record
 from patchwidgets.engine.gate import hooked
 from patchwidgets.engine.gradients import _gradients
 from patchwidgets.engine.handle import handle_of
@@ -46,7 +47,8 @@ def test_gradients_are_derivatives(family: Family, name: str) -> None:
 
     with handle.lock:
         sources = Sources(handle, [lane], "corrupted", hooks, 0, lambda over: ())
-        gradients = _gradients(sources, METRICS["logit_diff"], score)
+        plain = record(handle, [(lane, run) for run in RUNS])
+        gradients = _gradients(sources, METRICS["logit_diff"], plain)
 
     def moved(hook: str, by: Tensor) -> float:
         def edit(activation: Tensor) -> Tensor:

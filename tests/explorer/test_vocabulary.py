@@ -137,3 +137,18 @@ def test_what_the_controls_do_not_offer_is_refused(explorer):
     explorer.settings = {"answer": pw.Continuation(" Mary Anna")}
     explorer.wait()
     assert "for several in a row use pw.patch" in explorer._entry.errors["answer"].value
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"), [("rank", "rank has none"), ("kl_corrupted", "at its least in the corrupted run")]
+)
+def test_a_mask_that_no_gradient_can_make_is_told_above_the_map(explorer, metric, told):
+    explorer.settings = {"intervention": "mask", "metric": metric}
+    with pytest.raises(pw.PatchError, match=told):
+        explorer.run()
+    assert told in explorer._screen.error.value
+    explorer.settings = {"metric": "logit_diff"}
+    explorer.run()
+    assert explorer.wait() is not None
+    explorer._controls.metric.value = metric
+    assert told in explorer._screen.error.value
