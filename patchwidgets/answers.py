@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import PatchError, PromptError, quoted
-from .tokens import Rate, Tokenizer, spelled
+from .tokens import Rate, Tokenizer, half_character, spelled
 
 Target = tuple[tuple[int, ...], ...]
 """The token sequences any of which is meant: ((5,),) one token, ((5,), (7,)) either of two, ((5, 7),) both in a row."""
@@ -95,6 +95,7 @@ def _continuation(value: Continuation, field: str, tokenizer: Tokenizer) -> tupl
         return tuple(_known(token, field, tokenizer) for token in value.text)
     if not tokenizer.has_text:
         raise PromptError(f"this model has no tokenizer; give the {field} as token ids.", field)
+    _check_whole(value.text, field)
     ids = tuple(tokenizer.encode(value.text))
     check_known(ids, field, tokenizer)
     if not ids:
@@ -106,6 +107,14 @@ def _continuation(value: Continuation, field: str, tokenizer: Tokenizer) -> tupl
             field,
         )
     return ids
+
+
+def _check_whole(text: str, field: str) -> None:
+    half = half_character(text)
+    if half is not None:
+        raise PromptError(
+            f"the {field} has {quoted(text[half])} at character {half}, half of a character; leave it out.", field
+        )
 
 
 def _known(token: int, field: str, tokenizer: Tokenizer) -> int:
@@ -133,6 +142,7 @@ def _one_token(value: One, field: str, tokenizer: Tokenizer, prompt: Sequence[in
         return _known(value, field, tokenizer)
     if not tokenizer.has_text:
         raise PromptError(f"this model has no tokenizer; give the {field} as a token id.", field)
+    _check_whole(value, field)
     ids = tokenizer.encode(value)
     check_known(ids, field, tokenizer)
     if len(ids) == 1 and (ids[0] != tokenizer.unk or value == tokenizer.text(ids[0])):

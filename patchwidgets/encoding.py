@@ -9,7 +9,7 @@ from .alignment import Alignment, propose
 from .answers import Target, check_known, resolve, told
 from .errors import PatchError, PromptError, quoted
 from .prompts import EncodedPair, Prompt, PromptPair
-from .tokens import Rate, Tokenizer, spelled
+from .tokens import Rate, Tokenizer, half_character, spelled
 
 
 def encode_prompts(
@@ -219,14 +219,12 @@ def _encode_text(text: str, field: str, tokenizer: Tokenizer, prepend_bos: bool)
         raise PromptError(
             "prepend_bos=True, but this model's tokenizer has no BOS token; use prepend_bos=False.", field
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
+    half = half_character(text)
+    if half is not None:
         raise PromptError(
-            f"the {field} prompt has {quoted(text[error.start])} at character {error.start}, half of a character; "
-            "leave it out.",
+            f"the {field} prompt has {quoted(text[half])} at character {half}, half of a character; leave it out.",
             field,
-        ) from error
+        )
     ids = tuple(tokenizer.encode_prompt(text, prepend_bos))
     plain = tuple(tokenizer.encode(text))
     check_known(ids, field, tokenizer)

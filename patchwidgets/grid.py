@@ -51,7 +51,8 @@ class Grid:
         rows, row_title: the rows' labels and what they are.
         columns: what stands over the columns: tokens or labels.
         row_keys, col_keys: the axis indices a row or column stands for, e.g. {"layer": 3}.
-        raster: for every place of the table, row by row, the flat index of its cell.
+        raster: for every place of the table, row by row, the flat index of its cell, -1 where there is none.
+        linked: what views of one group mark together per column; the column keys where nothing else is given.
     """
 
     rows: list[str]
@@ -60,6 +61,12 @@ class Grid:
     row_keys: list[Key]
     col_keys: list[Key]
     raster: np.ndarray
+    linked: list[Key] | None = None
+
+    @property
+    def links(self) -> list[Key]:
+        """What views of one group mark together, per column."""
+        return self.col_keys if self.linked is None else self.linked
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,8 +75,9 @@ class Grid:
 
     def places(self, cells: np.ndarray) -> np.ndarray:
         """Return where in the table the given cells are, as flat indices."""
-        inverse = np.empty_like(self.raster)
-        inverse[self.raster] = np.arange(len(self.raster))
+        there = np.flatnonzero(self.raster >= 0)
+        inverse = np.empty(len(there), dtype=self.raster.dtype)
+        inverse[self.raster[there]] = there
         return inverse[cells]
 
     def key(self, row: int, col: int) -> Key:

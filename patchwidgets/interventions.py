@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +26,16 @@ class Intervention:
 
     name: ClassVar[str]
     words: ClassVar[str]
+
+    @classmethod
+    def told(cls, settings: Mapping[str, Any]) -> str:
+        """Return its words with these settings."""
+        return cls.words
+
+    @classmethod
+    def removes(cls, settings: Mapping[str, Any]) -> bool:
+        """Return whether with these settings it takes away what was there, or some of it."""
+        return True
 
     def settings(self) -> dict[str, Any]:
         """Return its parameters as JSON-ready data."""
@@ -94,7 +104,8 @@ class Mean(Intervention):
 
     `over` is a Dataset, None the one that is swept; `run` says which of its prompts: "clean", "corrupted" or "both".
     `per_position` takes the mean at each position (all prompts then have the base prompt's length), else over all
-    positions too. Source: Wang et al., arXiv 2211.00593, section 2.
+    positions too. The mean is the model's own: taken from runs in which nothing stands, also where it is swept on top
+    of a Standing, or stands beside one. Source: Wang et al., arXiv 2211.00593, section 2.
 
     >>> Mean(per_position=False).settings()
     {'over': None, 'run': 'corrupted', 'per_position': False}
@@ -117,7 +128,8 @@ class Resample(Intervention):
     """The activation on another prompt of a dataset, drawn at random for every pair and sample.
 
     `over` is a Dataset, None the one that is swept; `run` says which of its prompts are drawn from. The effect is the
-    mean over `samples` draws. Source: Chan et al., Causal Scrubbing (2022).
+    mean over `samples` draws. What is taken comes from a run of the other prompt in which nothing stands. Source: Chan
+    et al., Causal Scrubbing (2022).
 
     >>> Resample(samples=4).samples
     4
@@ -139,7 +151,9 @@ class Resample(Intervention):
 class Noise(Intervention):
     """Gaussian noise added to the activation, `sigma` times the standard deviation of the token embeddings.
 
-    The effect is the mean over `samples` draws. Source: Meng et al., arXiv 2202.05262, section 2.1 (3 sigma, 10 draws).
+    That is the standard deviation over the vocabulary of what a token adds to the residual stream: after the factor
+    (Gemma), the projection (OPT-350m) or the norm (BLOOM) by which the model makes it of the embedding matrix. The
+    effect is the mean over `samples` draws. Source: Meng et al., arXiv 2202.05262, section 2.1 (3 sigma, 10 draws).
 
     >>> Noise(sigma=1.0).samples
     10
@@ -167,7 +181,17 @@ class Scale(Intervention):
 
     factor: float = 0.5
     name: ClassVar[str] = "scale"
-    words: ClassVar[str] = "is scaled by a factor in the {base} run"
+    words: ClassVar[str] = "is multiplied by a factor in the {base} run"
+
+    @classmethod
+    def told(cls, settings: Mapping[str, Any]) -> str:
+        """Return its words with the factor."""
+        return cls.words.replace("a factor", str(settings["factor"])) if "factor" in settings else cls.words
+
+    @classmethod
+    def removes(cls, settings: Mapping[str, Any]) -> bool:
+        """Return whether the factor attenuates: neither amplifies nor turns the sign."""
+        return 0 <= settings.get("factor", 0.5) <= 1
 
     def __post_init__(self) -> None:
         _number(self, "factor")
@@ -178,8 +202,9 @@ class Mask(Intervention):
     """The base run's activation, its entries weighed by the gradient of the first metric with respect to them.
 
     An entry whose gradient (its size when `absolute`) is above `threshold` is kept whole, any other set to zero. When
-    `graded`, an entry is kept in proportion to its gradient, the largest of the cell whole, those below `threshold`
-    not at all. The result's `kept` is the mean weight of a cell's entries.
+    `graded`, an entry is kept in proportion to its gradient, those not above `threshold` not at all; the largest of
+    every activation that a cell writes to is kept whole (of each layer in a window, of each cell of a Joint's set). The
+    result's `kept` is the mean weight of a cell's entries; attention that a mask of the model's closes does not count.
 
     >>> Mask(absolute=True).settings()
     {'threshold': 0.0, 'absolute': True, 'graded': False}
@@ -212,6 +237,16 @@ class Vector(Intervention):
     name: ClassVar[str] = "vector"
     words: ClassVar[str] = "is set to a given vector in the {base} run"
 
+    @classmethod
+    def told(cls, settings: Mapping[str, Any]) -> str:
+        """Return its words, which tell setting from adding."""
+        return "has a given vector added in the {base} run" if settings.get("add") else cls.words
+
+    @classmethod
+    def removes(cls, settings: Mapping[str, Any]) -> bool:
+        """Return whether the vector takes the place of what was there."""
+        return not settings.get("add")
+
     def __post_init__(self) -> None:
         import numpy as np
 
@@ -235,7 +270,9 @@ class Standing:
     """An intervention that stays in place while a sweep runs on top of it.
 
     It acts on the named `site` of `runs` ("clean", "corrupted" or "both"), at the given layers, positions, heads and
-    neurons, None meaning all of them.
+    neurons, None meaning all of them. It is there in the runs that are compared and patched, hence in what a Patch
+    takes from the other run; what a Mean or a Resample takes comes from runs of the model without it. Interventions
+    that draw at random draw for themselves, each by its place among those that stand.
 
     >>> Standing("embed", Noise(3.0), runs="corrupted", positions=[1, 2]).runs
     'corrupted'
@@ -279,6 +316,26 @@ def get_intervention(value: object, direction: str) -> Intervention:
         given = "values" if value is Vector else ""
         raise PatchError(f"{value.__name__} is a class; write intervention={value.__name__}({given}).")
     raise unknown("intervention", value, INTERVENTIONS)
+
+
+def restored(provenance: Mapping[str, Any]) -> Intervention:
+    """Return the intervention that a result's provenance tells of; none told is a patch."""
+    kind = INTERVENTIONS[provenance.get("intervention", Patch.name)]
+    if kind is Patch:
+        return Patch(provenance["direction"])
+    settings = dict(provenance.get("settings") or {})
+    if provenance.get("over"):
+        settings["over"] = _dataset(provenance["over"], settings["run"])
+    return kind(**settings)
+
+
+def _dataset(prompts: Sequence[Sequence[int]], run: str) -> Dataset:
+    """Return the pairs whose `run` are these prompts; with "both" clean and corrupted ones come in turn."""
+    from .datasets import Dataset
+    from .prompts import PromptPair
+
+    pairs = zip(prompts[::2], prompts[1::2], strict=True) if run == "both" else zip(prompts, prompts, strict=True)
+    return Dataset([PromptPair(list(clean), list(corrupted)) for clean, corrupted in pairs], name="over")
 
 
 def _number(owner: Intervention, field: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import PatchError, quoted
 from .sites import Site, get_site
+from .tokens import half_character
 
 Place = dict[str, int]
 """A cell of a site: axis -> index. An axis that is left out is patched whole."""
@@ -71,6 +72,11 @@ def _check_apart(name: str, cells: Sequence[tuple[str, Place]]) -> None:
 def _name(name: object) -> str:
     if not isinstance(name, str) or not name:
         raise PatchError(f"a set of a Joint needs a name in letters, not {quoted(name)}.")
+    half = half_character(name)
+    if half is not None:
+        raise PatchError(
+            f"the name {quoted(name)} of a Joint's set has {quoted(name[half])}, half of a character; leave it out."
+        )
     return name
 
 

@@ -22,7 +22,7 @@ class Reading:
         foil_logits: the same for the foil; None where no metric reads it.
         answers, foils: the token sequences meant.
         clean, corrupted: [vocab] of the two plain runs, at the answer's first step.
-        logits, tokens: [run, pos, vocab] and [run, pos], where a metric reads all positions.
+        logits, tokens: [run, pos, vocab] and [run, pos] of the prompt alone, where a metric reads all positions.
     """
 
     answer_logits: Tensor
@@ -47,6 +47,7 @@ class Metric:
         whole: whether it reads the logits of all positions.
         single: whether answer and foil must be one token, or any of several, but not several in a row.
         smooth: whether it has a gradient.
+        columns: whether, of answers and foils of one token each, it reads no logits but theirs.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Metric:
     whole: bool = False
     single: bool = False
     smooth: bool = True
+    columns: bool = False
 
 
 def _first(target: Target) -> list[int]:
@@ -144,8 +146,8 @@ def _kl_corrupted(reading: Reading) -> Tensor:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("logit_diff", "logits", _logit_diff, needs_foil=True),
-        Metric("logit", "logits", _logit, single=True),
+        Metric("logit_diff", "logits", _logit_diff, needs_foil=True, columns=True),
+        Metric("logit", "logits", _logit, single=True, columns=True),
         Metric("logprob", "nats", _logprob),
         Metric("prob", "probability", _prob),
         Metric("rank", "places", _rank, single=True, smooth=False),
@@ -193,6 +195,8 @@ def get_metrics(names: object) -> tuple[Metric, ...]:
 
 def _metric(value: object) -> Metric:
     if isinstance(value, Metric):
+        if METRICS.get(value.name, value) != value:
+            raise PatchError(f"a Metric called {value.name!r} has the name of a metric that exists; rename it.")
         return value
     if isinstance(value, str) and value in METRICS:
         return METRICS[value]

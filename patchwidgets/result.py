@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from .errors import PatchError, quoted
-from .interventions import Patch
+from .interventions import Intervention, Patch, restored
 from .metrics import gap_too_small
 
 if TYPE_CHECKING:
@@ -52,8 +52,16 @@ class PatchResult:
         return tuple(str(name) for name in self.data["status"].dims)
 
     @property
-    def intervention(self) -> Patch:
-        """What was written into the base run."""
+    def intervention(self) -> Intervention:
+        """What was written into the base run.
+
+        The prompts of another dataset, which a Mean or a Resample takes from, are in it by their token ids.
+        """
+        return restored(self.provenance)
+
+    @property
+    def direction(self) -> Patch:
+        """Which run was changed, and which it is compared with: `base`, `source`."""
         return Patch(self.provenance["direction"])
 
     @property
@@ -75,12 +83,12 @@ class PatchResult:
     @property
     def effect(self) -> xr.DataArray:
         """`patched - base`, in the metric's unit."""
-        return (self.data["patched"] - self.data[self.intervention.base]).rename("effect")
+        return (self.data["patched"] - self.data[self.direction.base]).rename("effect")
 
     @property
     def normalized(self) -> xr.DataArray:
         """`(patched - base) / (source - base)`: 0 nothing moved, 1 all the way; NaN where the gap is too small."""
-        base, source = self.data[self.intervention.base], self.data[self.intervention.source]
+        base, source = self.data[self.direction.base], self.data[self.direction.source]
         small = [gap_too_small(float(b), float(s)) for b, s in zip(base.values, source.values, strict=True)]
         gap = (source - base).where(~xr.DataArray(small, dims="metric"))
         return (self.effect / gap + 0.0).rename("normalized")  # + 0.0 turns -0.0 into 0.0
@@ -109,7 +117,7 @@ class PatchResult:
         from . import stats
 
         each = self._each()
-        base, source = (self.data[f"{run}_pairs"].values for run in (self.intervention.base, self.intervention.source))
+        base, source = (self.data[f"{run}_pairs"].values for run in (self.direction.base, self.direction.source))
 
         def bounds(metric: int, cells: np.ndarray) -> np.ndarray:
             drawn = {"confidence": confidence, "resamples": resamples, "seed": seed}
@@ -123,7 +131,7 @@ class PatchResult:
         """Return, per cell, how often pairs with signs flipped at random show a mean effect as large: a p-value."""
         from . import stats
 
-        effects = self._each() - self.data[f"{self.intervention.base}_pairs"]
+        effects = self._each() - self.data[f"{self.direction.base}_pairs"]
         found = self._cell_by_cell(
             effects, lambda _, cells: stats.sign_flip(cells, resamples=resamples, seed=seed)[None], 1
         )
@@ -166,8 +174,8 @@ class PatchResult:
         return frame.loc[:, [*self.by, *texts, "metric", "patched", "effect", "normalized", "status", *extra]]
 
     def _pairs_dataframe(self) -> pd.DataFrame:
-        each, base = self._each(), self.data[f"{self.intervention.base}_pairs"]
-        gap = self.data[self.intervention.source] - self.data[self.intervention.base]
+        each, base = self._each(), self.data[f"{self.direction.base}_pairs"]
+        gap = self.data[self.direction.source] - self.data[self.direction.base]
         small = [
             gap_too_small(float(a), float(b))
             for a, b in zip(self.data["clean"].values, self.data["corrupted"].values, strict=True)

@@ -25,6 +25,8 @@ class Site:
         axes: what the dimensions of the hooked activation after the batch mean, in order; "" for a vector dimension.
         by: the granularities a sweep may use, the default first.
         words: what the activation is, for sentences about a cell.
+        own_row: whether what is written at one position changes only that position in the layer's output. Saying so
+            saves work; it is never needed for the right number.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Site:
     axes: tuple[str, ...]
     by: tuple[tuple[str, ...], ...]
     words: str
+    own_row: bool = False
 
     @property
     def layered(self) -> bool:
@@ -71,8 +74,8 @@ SITES: dict[str, Site] = _table(
     ),
     Site("attn_out", "blocks.{layer}.hook_attn_out", ("pos", ""), _RESIDUAL, "the attention output of the layer"),
     Site("mlp_out", "blocks.{layer}.hook_mlp_out", ("pos", ""), _RESIDUAL, "the MLP output of the layer"),
-    Site("z", "blocks.{layer}.attn.hook_z", ("pos", "head", ""), _HEADS, "the output z of the head"),
-    Site("q", "blocks.{layer}.attn.hook_q", ("pos", "head", ""), _HEADS, "the query of the head"),
+    Site("z", "blocks.{layer}.attn.hook_z", ("pos", "head", ""), _HEADS, "the output z of the head", True),
+    Site("q", "blocks.{layer}.attn.hook_q", ("pos", "head", ""), _HEADS, "the query of the head", True),
     Site("k", "blocks.{layer}.attn.hook_k", ("pos", "head", ""), _HEADS, "the key of the head"),
     Site("v", "blocks.{layer}.attn.hook_v", ("pos", "head", ""), _HEADS, "the value of the head"),
     Site(
@@ -81,6 +84,7 @@ SITES: dict[str, Site] = _table(
         ("head", "dest", "src"),
         _PATTERNS,
         "the attention pattern of the head",
+        True,
     ),
     Site(
         "attn_scores",
@@ -88,6 +92,7 @@ SITES: dict[str, Site] = _table(
         ("head", "dest", "src"),
         _PATTERNS,
         "the attention scores of the head",
+        True,
     ),
     Site(
         "mlp_pre", "blocks.{layer}.mlp.hook_pre", ("pos", "neuron"), _NEURONS, "the neuron's input, before activation"

@@ -30,6 +30,19 @@ class Tokenizer(Protocol):
     def text(self, token: int) -> str: ...
 
 
+def half_character(text: str) -> int | None:
+    """Return where a text has half of a character, a lone surrogate that no file can hold; None where it has none.
+
+    >>> half_character("a\\ud800"), half_character("a")
+    (1, None)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
 def spelled(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """Return ids as their texts with bars between, as messages show them; of many, the first and the last."""
     texts = [tokenizer.text(token) for token in ids]

@@ -37,11 +37,16 @@ _OTHER_MEANING = {
         "negative": "negative: the change moves the answer further from the clean run",
     },
     "noise": {
-        "high": "near 1: what was there is necessary on these prompts, given the rest of the clean run",
-        "near_zero": "near 0: not necessary on these prompts; another part may do the same",
+        "high": "near 1: the change by itself brings the corrupted run's answer about",
+        "near_zero": "near 0: the change moves nothing between the two runs here",
         "negative": "negative: the change moves the answer further from the corrupted run",
     },
 }
+_REMOVED = {
+    "high": "near 1: what was there is necessary on these prompts, given the rest of the clean run",
+    "near_zero": "near 0: not necessary on these prompts; another part may do the same",
+}
+"""Where the clean run loses something, as when it is noised."""
 
 
 def meaning(provenance: dict[str, Any]) -> dict[str, str]:
@@ -53,17 +58,22 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
     patch = Patch(provenance["direction"])
     by = tuple(provenance["by"])
     what = provenance.get("intervention", "patch")
-    done = INTERVENTIONS[what].words.format(source=patch.source, base=patch.base)
-    sentence = (
-        f"A cell shows how much of the gap between the two runs {_MOVES[patch.direction]} "
-        f"when {_places(provenance, by)} {done}."
-    )
+    kind, settings = INTERVENTIONS[what], provenance.get("settings") or {}
+    done = f"when {_places(provenance, by)} {kind.told(settings).format(source=patch.source, base=patch.base)}"
+    sentence = f"A cell shows how much of the gap between the two runs {_MOVES[patch.direction]} {done}."
+    said = _MEANING[patch.direction] if what == "patch" else _OTHER_MEANING[patch.direction]
+    if not kind.removes(settings):
+        sentence = (
+            f"A cell shows how far from the {patch.base} run (0) to the {patch.source} run (1) the answer moves {done}."
+        )
+    elif what != "patch" and patch.direction == "noise":
+        said = {**said, **_REMOVED}
     change = f"{patch.source} into {patch.base}" if what == "patch" else f"{_told(provenance)} in the {patch.base} run"
     return {
         "title": f"{provenance['site']} by {_and([str(_AXES.get(axis, axis)) for axis in by])}, {change}",
         "unit": patch.moved,
         "sentence": sentence,
-        **(_MEANING[patch.direction] if what == "patch" else _OTHER_MEANING[patch.direction]),
+        **said,
     }
 
 
@@ -113,6 +123,8 @@ def origin(result: PatchResult) -> str:
     """Return one line that says where the numbers come from and how far they can be trusted."""
     check = result.check
     agreed = f"unpatched rows gave the base run's logits within {check['worst_logit_difference']:.1g}"
+    if check.get("remeasured") and not check["wrong"]:
+        agreed = f"{check['remeasured']} cells measured again through hooks agreed within {check['worst_difference']:.1g}"
     unresolved = f"effects below {_resolution(result)} are not resolved."
     return "; ".join([_made_by(result), *([agreed] if check["controls"] else []), unresolved])
 
@@ -133,6 +145,16 @@ def _resolution(result: PatchResult) -> str:
 
 def _checked(result: PatchResult) -> str:
     check = result.check
+    if check.get("remeasured"):
+        if check["wrong"]:
+            return (
+                f"Check: {len(check['wrong'])} of {check['remeasured']} replayed cells did not agree with the same "
+                "cells through hooks; all were measured through hooks instead."
+            )
+        return (
+            f"Check: {check['remeasured']} of the cells were measured again through hooks and agreed "
+            f"(largest difference {check['worst_difference']:.1g})."
+        )
     if not check["controls"]:
         return "No batch of patches was run, so there was nothing to check."
     batches = "the one batch" if check["controls"] == 1 else f"each of {check['controls']} batches"
@@ -155,7 +177,7 @@ def describe(result: PatchResult) -> str:
     """
     said = meaning(result.provenance)
     lines = [f"{said['title']}.", said["sentence"], *_aligned(result.provenance)]
-    lines += [*_standing(result.provenance), *_counted(result.provenance)]
+    lines += [*stands(result.provenance), *_counted(result.provenance), *(result.provenance.get("notes") or [])]
     lines += [_sentence(said[name]) for name in ("high", "near_zero", "negative")]
     lines += [f"The two runs: {baselines(result)}.", *small_gaps(result), *reversed_gaps(result)]
     lines += [*kept(result), f"Measured on {_made_by(result)}."]
@@ -163,7 +185,7 @@ def describe(result: PatchResult) -> str:
     return "\n".join(textwrap.fill(line, 88, break_long_words=False, break_on_hyphens=False) for line in lines)
 
 
-def _standing(provenance: dict[str, Any]) -> list[str]:
+def stands(provenance: dict[str, Any]) -> list[str]:
     """Return a sentence for everything that stands while the sweep runs."""
     found = []
     for stand in provenance.get("standing") or []:

@@ -24,6 +24,7 @@ from patchwidgets.interventions import (
     Vector,
     Zero,
     get_intervention,
+    restored,
 )
 from patchwidgets.prompts import PromptPair
 
@@ -104,3 +105,25 @@ def test_settings_that_mean_nothing_are_refused(wrong: str) -> None:
     make, told = REFUSED[wrong]
     with pytest.raises(PatchError, match=told):
         make()
+
+
+@pytest.mark.parametrize(
+    "what", [Zero(), Mean(), Resample(samples=2), Noise(1.0), Scale(2), Mask(graded=True), Vector([1, 2], add=True)]
+)
+def test_an_intervention_comes_back_from_what_a_result_tells(what: Any) -> None:
+    told = json.loads(json.dumps({"direction": "noise", "intervention": what.name, "settings": what.settings()}))
+    assert restored(told) == what
+
+
+def test_a_patch_comes_back_with_its_direction() -> None:
+    for told in ({"direction": "noise"}, {"direction": "noise", "intervention": "patch", "settings": {}}):
+        assert restored(told) == Patch("noise")
+
+
+def test_the_prompts_of_another_dataset_come_back_as_ids() -> None:
+    def back(what: Any, over: list[list[int]]) -> list[tuple[Any, Any]]:
+        told = {"direction": "noise", "intervention": what.name, "settings": what.settings(), "over": over}
+        return [(pair.clean, pair.corrupted) for pair in restored(told).over]  # type: ignore[attr-defined]
+
+    assert back(Mean(DATA), [[1, 2], [3]]) == [((1, 2), (1, 2)), ((3,), (3,))]
+    assert back(Mean(DATA, run="both"), [[1, 2], [3, 4]]) == [((1, 2), (3, 4))]

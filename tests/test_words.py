@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -116,3 +118,45 @@ def test_what_stands_and_what_was_averaged_is_told(gpt2: TransformerBridge) -> N
     assert "Standing in the corrupted run meanwhile: scale (factor 0.5) at z, layers 1, heads 2." in told
     assert "Numbers are means over 2 prompt pairs and 3 random draws." in told
     assert "means over" not in patch(gpt2, models.PAIR, "z").wait().describe()
+
+
+SET_OR_ADDED = [
+    (pw.Vector(0.5), "is set to a given vector in the clean run", True),
+    (pw.Vector(0.5, add=True), "has a given vector added in the clean run", False),
+    (pw.Scale(0.5), "is multiplied by 0.5 in the clean run", True),
+    (pw.Scale(2.0), "is multiplied by 2.0 in the clean run", False),
+    (pw.Scale(-1), "is multiplied by -1 in the clean run", False),
+    (pw.Zero(), "is set to zero in the clean run", True),
+]
+
+
+@pytest.mark.parametrize(("what", "done", "removes"), SET_OR_ADDED, ids=repr)
+def test_what_was_done_is_told_plainly(gpt2: TransformerBridge, what: Any, done: str, removes: bool) -> None:
+    """Only of what was taken away can it be said that it is necessary."""
+    result = patch(gpt2, models.PAIR, "z", direction="noise", intervention=what, layers=[0]).wait()
+    said = words.meaning(result.provenance)
+    assert done in said["sentence"]
+    assert ("necessary" in said["high"]) == ("necessary" in said["near_zero"]) == removes
+    assert ("is lost" in said["sentence"]) == removes
+    assert "sufficient" not in " ".join(said.values())
+    if not removes:
+        assert "how far from the clean run (0) to the corrupted run (1) the answer moves when" in said["sentence"]
+
+
+def test_rows_of_a_pattern_that_need_not_sum_to_1_are_told(gpt2: TransformerBridge) -> None:
+    """An aligned patch leaves the attention to what has no counterpart; the row is then more, or less, than 1."""
+    uneven = pw.PromptPair("w1 w2 w3 w4 w6", "w1 w9 w7 w2 w3 w4 w6", answer="w20", foil="w21")
+    result = patch(gpt2, uneven, "pattern", align="auto").wait()
+    told = "Rows of a patched pattern need not sum to 1: positions without a counterpart keep the attention they had"
+    assert [told in note for note in result.provenance["notes"]] == [True]
+    assert told in " ".join(result.describe().split())
+    for site, pair, options in (("pattern", models.PAIR, {}), ("z", uneven, {"align": "auto"})):
+        assert patch(gpt2, pair, site, **options).wait().provenance["notes"] == []
+
+
+def test_where_a_mean_under_what_stands_comes_from_is_told(gpt2: TransformerBridge) -> None:
+    over = pw.Dataset([models.PAIR])
+    stand = pw.Standing("z", pw.Zero(), layers=[0], heads=[1])
+    result = patch(gpt2, models.PAIR, "mlp_out", intervention=pw.Mean(over), standing=stand).wait()
+    assert "What mean takes comes from runs of the model with nothing standing." in result.describe().split("\n")
+    assert patch(gpt2, models.PAIR, "mlp_out", intervention=pw.Mean(over)).wait().provenance["notes"] == []

@@ -2,7 +2,7 @@ import { STATUS, STATUS_WORDS } from "./cells";
 import { headerCells } from "./geometry";
 import type { HeatmapStore } from "./store";
 import type { TableSpec } from "./table";
-import { decimal, quoted, signed } from "./text";
+import { decimal, signed } from "./text";
 import type { TipLine } from "./tip";
 
 const SHORT_STATUS = ["", "implied", "estimated", "pending", "unavailable"];
@@ -33,9 +33,9 @@ export class Description {
 
   #column(col: number): string {
     const columns = this.#state.get("columns");
-    const { full, bos } = headerCells(columns)[col];
+    const { full, bos, number } = headerCells(columns)[col];
     if (columns.kind === "labels") return `${columns.title} ${full}`;
-    return `position ${col} ${quoted(full)}${bos ? ", beginning of sequence" : ""}`;
+    return `position ${number} ${full}${bos ? ", beginning of sequence" : ""}`;
   }
 
   #status(status: number): string {
@@ -94,7 +94,7 @@ export class Description {
       caption: [this.title, this.#word("unit")].filter(Boolean).join(": "),
       corner: this.#state.get("row_title"),
       rows: this.#state.get("rows"),
-      cols: headerCells(columns).map((c, i) => (columns.kind === "tokens" ? `${i} ${name(c)}` : c.full)),
+      cols: headerCells(columns).map((c) => (columns.kind === "tokens" ? `${c.number} ${name(c)}` : c.full)),
       cell: (row, col) => this.#tableCell(row, col),
     };
   }

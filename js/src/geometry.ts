@@ -1,12 +1,15 @@
 import { textWidth } from "./dom";
-import type { Columns } from "./model";
-import { visible } from "./text";
+import type { Columns, TokenColumns } from "./model";
+import { quoted, visible } from "./text";
 
 export const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 export const TOKEN_PX = 11;
 const STRIP_PX = 12;
+const NUMBER_PX = 9;
 const LINE = 15; // height of one line of header text
 const BOS = "BOS";
+/** What stands where a prompt has no token. */
+export const GAP = "\u2013";
 /** What a scrolling sheet keeps free on its right, for the frame of the last column. The style sheet has it too. */
 export const SHEET_PAD = 3;
 
@@ -16,9 +19,14 @@ export type HeaderMode = "flat" | "side" | "stack";
 export interface HeaderCell {
   clean: string;
   corrupted: string | null;
+  differs: boolean;
+  /** The run that has no token here. */
+  gap: "" | "clean" | "corrupted";
   bos: boolean;
   /** The token or label in full, as it is spoken. */
   full: string;
+  /** What the column's position is called. */
+  number: string;
 }
 
 /** Where the columns are, and how their header is set. Cells, header and marks all read `edges`. */
@@ -40,16 +48,36 @@ export interface GridPlan extends HeaderPlan {
   gridH: number;
 }
 
-export function headerCells(columns: Columns): HeaderCell[] {
+/** The columns' boxes; `both` sets the corrupted token under the clean one where they are the same, too. */
+export function headerCells(columns: Columns, both = false): HeaderCell[] {
   if (columns.kind === "labels") {
-    return columns.labels.map((label) => ({ clean: label, corrupted: null, bos: false, full: label }));
+    const plain = { corrupted: null, differs: false, gap: "", bos: false } as const;
+    return columns.labels.map((label, i) => ({ ...plain, clean: label, full: label, number: String(i) }));
   }
-  return columns.clean.map((token, i) => {
-    const bos = columns.bos === i;
-    const differs = Boolean(columns.differs[i]) && columns.corrupted[i] !== undefined;
-    const full = differs ? `${token}' / '${columns.corrupted[i]}` : token;
-    return { clean: bos ? BOS : visible(token), corrupted: differs ? visible(columns.corrupted[i]) : null, bos, full };
-  });
+  return columns.clean.map((token, i) => tokenCell(columns, token, columns.corrupted[i], i, both));
+}
+
+function tokenCell(
+  columns: TokenColumns,
+  clean: string | null,
+  corrupted: string | null | undefined,
+  i: number,
+  both: boolean,
+): HeaderCell {
+  const bos = columns.bos === i;
+  const differs = Boolean(columns.differs[i]) && corrupted !== undefined;
+  const gap = clean === null ? "clean" : corrupted === null ? "corrupted" : "";
+  const shown = (token: string | null) => (token === null ? GAP : bos && token === clean ? BOS : visible(token));
+  const said = (token: string | null, run: string) => (token === null ? `no ${run} token` : quoted(token));
+  return {
+    clean: shown(clean),
+    corrupted: corrupted !== undefined && (differs || both) ? shown(corrupted) : null,
+    differs,
+    gap,
+    bos,
+    full: differs ? `${said(clean, "clean")} / ${said(corrupted, "corrupted")}` : said(clean, "clean"),
+    number: columns.numbers?.[i] ?? String(i),
+  };
 }
 
 /** The width of a text's longest line. */
@@ -121,9 +149,10 @@ export function planGrid(input: GridInput): GridPlan {
 }
 
 /** Lays out a strip of tokens, each as wide as its text, in one line; closer together where room is short. */
-export function planStrip(columns: Columns, available = Infinity): HeaderPlan {
-  const cells = headerCells(columns);
-  const texts = cells.map((cell) => widest([cell], STRIP_PX));
+export function planStrip(columns: TokenColumns, available = Infinity, both = false): HeaderPlan {
+  const cells = headerCells(columns, both);
+  const number = (cell: HeaderCell) => (columns.numbers ? cellTextWidth(cell.number, NUMBER_PX) : 0);
+  const texts = cells.map((cell) => Math.max(widest([cell], STRIP_PX), number(cell)));
   const edgesWith = (space: number) =>
     texts.reduce((edges, text) => [...edges, edges[edges.length - 1] + text + space], [0]);
   const wide = edgesWith(13);

@@ -16,14 +16,20 @@ export class Header {
     this.#boxes = plan.cells.map((cell, i) => {
       const box = el("div", "pw-col");
       box.classList.toggle("pw-bos", cell.bos);
-      box.classList.toggle("pw-differs", cell.corrupted !== null);
+      box.classList.toggle("pw-differs", cell.differs);
       box.style.left = `${plan.edges[i]}px`;
       box.style.width = `${plan.edges[i + 1] - plan.edges[i]}px`;
-      box.append(token(cell.clean, cell.corrupted === null ? "" : "pw-clean"));
-      if (cell.corrupted !== null) box.append(token(cell.corrupted, "pw-corrupted"));
+      const gap = (run: string) => (cell.gap === run ? " pw-gap" : "");
+      box.append(token(cell.clean, (cell.corrupted === null ? "" : "pw-clean") + gap("clean")));
+      if (cell.corrupted !== null) box.append(token(cell.corrupted, `pw-corrupted${gap("corrupted")}`));
       return box;
     });
     this.node.append(...this.#boxes);
+  }
+
+  /** Puts a class on one run's token of a column, or on none, and takes it from the others of that run. */
+  markToken(name: string, run: "clean" | "corrupted", column: number): void {
+    this.#boxes.forEach((box, i) => box.querySelector(`.pw-${run}`)?.classList.toggle(name, i === column));
   }
 
   /** Puts a class on the boxes of some columns and takes it from the others. */

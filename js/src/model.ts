@@ -14,10 +14,13 @@ export type Bytes = ArrayBuffer | ArrayBufferView | null | undefined;
 export interface TokenColumns {
   kind: "tokens";
   title: string;
-  clean: string[];
-  corrupted: string[];
+  /** Token texts; null is a gap, where the prompt has no token. */
+  clean: (string | null)[];
+  corrupted: (string | null)[];
   differs: boolean[];
   bos: number | null;
+  /** What the columns' positions are called; 0, 1, 2 and so on where it is left out. */
+  numbers?: string[];
 }
 
 export interface LabelColumns {
@@ -60,6 +63,8 @@ export interface HeatmapState extends ViewState {
 export interface TokensState extends ViewState {
   columns: TokenColumns;
   selected: number;
+  /** Whether tokens can be picked to be paired, and whether somebody has. */
+  editing?: "off" | "proposed" | "edited";
 }
 
 export interface AttentionState extends ViewState {

@@ -31,7 +31,7 @@ const KINDS: Record<string, (model: Model<never>) => (props: RenderProps<never>)
     return (props: RenderProps<HeatmapState>) => new HeatmapView(props, store);
   },
   tokens(model: Model<TokensState>) {
-    const store = new PositionStore(model, "selected", ["columns"], "select");
+    const store = new PositionStore(model, "selected", ["columns", "editing"], "select");
     return (props: RenderProps<TokensState>) => new TokensView(props, store);
   },
   attention(model: Model<AttentionState>) {

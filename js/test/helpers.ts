@@ -48,7 +48,8 @@ export function mount(state: object): Mounted {
   return { model, root: draw(), end: () => ending.abort(), another: draw };
 }
 
-export const tokens = (clean: string[], corrupted = clean, bos: number | null = null): TokenColumns => ({
+type Texts = (string | null)[];
+export const tokens = (clean: Texts, corrupted: Texts = clean, bos: number | null = null): TokenColumns => ({
   kind: "tokens",
   title: "token",
   clean,

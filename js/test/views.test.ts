@@ -110,6 +110,23 @@ describe("attention", () => {
     expect(drawn(root.querySelector(".pw-plot canvas")!).filter(({ what }) => what === "rect")).toHaveLength(2);
   });
 
+  test("a run without a token there has no cell and no weight, and the note says so", () => {
+    // corrupted lacks " b": its row and its column
+    const weights = Float32Array.from([1, 0, 0, 0, 1, 0, 0.5, 0.3, 0.2, 1, NaN, 0, NaN, NaN, NaN, 0.4, NaN, 0.6]);
+    const columns = { ...tokens([" a", " b", " c"], [" a", null, " c"]), numbers: ["0", "1/\u2013", "2/1"] };
+    const runs = [state.runs[0], { name: "corrupted", label: "corrupted" }];
+    const { root } = mount({ ...state, columns, runs, patterns: weights });
+    expect(texts(root)).toEqual(["0.50", "0.30", "0.20", "0.40", "0.60"]);
+    expect(root.querySelector(".pw-dest")?.textContent).toBe("from position 2/1 ' c'");
+    expect(root.querySelector(".pw-note")!.textContent).toContain("\u2013: the run has no token there");
+    press(root.querySelector("[role=group]")!, "ArrowUp");
+    expect(texts(root)).toEqual(["1.00"]);
+    expect(live(root)).toContain("corrupted: no token here");
+    press(root.querySelector("[role=group]")!, "t");
+    const cells = [...root.querySelectorAll("tbody tr")].map((tr) => [...tr.children].map((td) => td.textContent));
+    expect(cells[1]).toEqual(["1/\u2013 \u00b7b", "1.00", "\u2013"]);
+  });
+
   test("another row of a map becomes the destination, with one message", () => {
     const { model, root } = mount(state);
     const map = root.querySelector<HTMLCanvasElement>(".pw-map canvas")!;

@@ -145,6 +145,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args(arguments)
+    if not hasattr(torch.optim, "Muon"):
+        parser.exit(1, f"training needs torch 2.9 or newer, which has torch.optim.Muon; this is {torch.__version__}.\n")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +24,13 @@ Edits = Callable[[Sequence[Row]], dict[str, Edit]]
 """The standing edits for the rows of a batch."""
 
 _BATCH_TOKENS = 2048
+
+
+class Recorder(Protocol):
+    """Looks on while plain runs are made."""
+
+    def recording(self, batch: Sequence[Row]) -> AbstractContextManager[object]:
+        """Return a context for one forward pass, which yields the cache to be given to it."""
 
 
 @dataclass
@@ -52,14 +61,16 @@ def record(
     keep: Callable[[Row], bool] = lambda row: True,
     whole: bool = False,
     standing: Edits = no_edits,
+    recorder: Recorder | None = None,
 ) -> Baseline:
     """Run the rows and keep their logits, and the named activations of those that `keep` says.
 
-    Call with the handle's lock held. Every batch holds each row twice, in opposite orders; both must agree.
+    Call with the handle's lock held. Every batch holds each row twice, in opposite orders; both must agree. `recorder`
+    looks on.
     """
     found = Baseline()
     for batch in batches(list(rows), _BATCH_TOKENS // 2):
-        _record(handle, batch, hooks, keep, whole, standing, found)
+        _record(handle, batch, hooks, keep, whole, standing, recorder, found)
     return found
 
 
@@ -81,6 +92,7 @@ def _record(
     keep: Callable[[Row], bool],
     whole: bool,
     standing: Edits,
+    recorder: Recorder | None,
     found: Baseline,
 ) -> None:
     doubled = [*batch, *reversed(batch)]
@@ -96,7 +108,8 @@ def _record(
 
     edits = dict(standing(doubled))
     edits |= {name: keeping(name, edits.get(name)) for name in hooks}
-    logits = forward(handle, doubled, edits, whole)
+    with recorder.recording(doubled) if recorder else nullcontext() as cache:
+        logits = forward(handle, doubled, edits, whole, cache)
     if not torch.isfinite(logits).all():
         raise ModelError("the model's logits are not finite on these prompts; check its weights and its dtype.")
     count = len(batch)
@@ -111,8 +124,10 @@ def _record(
                 found.activations[name][row] = tensor[i].clone()
 
 
-def forward(handle: ModelHandle, rows: Sequence[Row], edits: dict[str, Edit], whole: bool) -> Tensor:
+def forward(
+    handle: ModelHandle, rows: Sequence[Row], edits: dict[str, Edit], whole: bool, cache: object | None = None
+) -> Tensor:
     """Return the logits of rows of one length, [row, pos, vocab]: all positions, or the last ones that are read."""
     tokens = torch.tensor([lane.ids(run) for lane, run in rows], device=handle.device)
     with hooked(handle.hooks, edits):
-        return handle.forward(tokens, keep=None if whole else max(lane.kept for lane, _ in rows))
+        return handle.forward(tokens, keep=None if whole else max(lane.kept for lane, _ in rows), cache=cache)

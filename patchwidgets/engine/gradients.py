@@ -14,13 +14,14 @@ from .baseline import RUNS, Baseline
 from .gate import Edit, hooked
 from .hooked import Value
 from .lanes import Lane
+from .masks import kept_closed
 from .places import index_in
 from .plan import Target, hook_of
 from .scoring import reading_of
 from .values import Sources
 
 Weight = Callable[[Target, Lane], Tensor]
-"""The weights of a place's entries, each between 0 and 1."""
+"""The weights of a place's open entries, each between 0 and 1, as one row."""
 
 
 def check_mask(metric: Metric, lanes: Sequence[Lane], standing: bool, base: str) -> None:
@@ -38,15 +39,20 @@ def check_mask(metric: Metric, lanes: Sequence[Lane], standing: bool, base: str)
     if standing:
         raise PatchError("a mask cannot be swept on top of a standing intervention; leave one of them out.")
     if any(lane.reads != "both" and lane.tail for lane in lanes):
-        raise PatchError("a mask needs an answer and a foil of one token; use their first tokens, or logprob first.")
+        raise PatchError(
+            "a mask needs an answer and a foil of one token: use their first tokens, or leave out metrics that read a "
+            "foil (logit_diff)."
+        )
 
 
 def make_mask(what: Mask, sources: Sources, metric: Metric, baseline: Baseline) -> tuple[Value, Weight]:
     """Return the values of a mask and its weights. Call with the handle's lock held: it runs the model backwards."""
-    gradients = _gradients(sources, metric, baseline)
+    gradients, where = _gradients(sources, metric, baseline), sources.open()
 
-    def weight(target: Target, lane: Lane) -> Tensor:
+    def weigh(target: Target, lane: Lane) -> Tensor:
         gradient = gradients[hook_of(target), lane][index_in(*target, lane, sources.base)]
+        # Nothing depends on what is closed, whatever would follow if it were not.
+        gradient = torch.where(where(target, lane), gradient, 0)
         size = gradient.abs() if what.absolute else gradient
         above = size > what.threshold
         if not what.graded:
@@ -56,9 +62,13 @@ def make_mask(what: Mask, sources: Sources, metric: Metric, baseline: Baseline) 
         return shown / largest if largest > 0 else shown
 
     def value(target: Target, lane: Lane, now: Tensor) -> Tensor:
-        return now * weight(target, lane)
+        return now * weigh(target, lane)
 
-    return value, weight
+    def weight(target: Target, lane: Lane) -> Tensor:
+        weights = weigh(target, lane)
+        return weights[where(target, lane).expand_as(weights)]
+
+    return kept_closed(value, where), weight
 
 
 def _gradients(sources: Sources, metric: Metric, baseline: Baseline) -> dict[tuple[str, Lane], Tensor]:

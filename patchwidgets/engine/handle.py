@@ -16,9 +16,10 @@ from torch import Tensor
 from .. import embedded
 from ..errors import ModelError, PatchError
 from ..sites import SITES, Site
+from ..tokens import half_character
 from .gate import foreign_hooks, slack
 from .model import HookPoint, TransformerBridge, as_bridge, first_line
-from .probe import probe
+from .probe import entering_std, probe
 
 EMBEDDED = "embedded"
 
@@ -52,6 +53,7 @@ class ModelHandle:
         self._takes_positions = "position_ids" in parameters and hasattr(bridge, "pos_embed")
         self._keeps_logits = "logits_to_keep" in parameters
         self._takes_cache = "use_cache" in parameters
+        self.caches = self._takes_cache and "past_key_values" in parameters
         self._causal = False
         self._shapes: dict[str, tuple[int, ...]] = {}
 
@@ -127,11 +129,12 @@ class ModelHandle:
 
     @property
     def embedding_std(self) -> float:
-        """The standard deviation of the token embeddings' entries: the unit of noise."""
-        model: Any = self.bridge.original_model
-        matrix = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
-        weight = self.bridge.W_E if matrix is None else matrix.weight
-        return float(weight.detach().double().std())
+        """The unit of noise: the standard deviation of the token embeddings' entries, over the vocabulary.
+
+        They are taken as they enter the residual stream: scaled (Gemma), projected to its width (OPT-350m) or
+        normalized (BLOOM) where the model does so, and without the embedding of a position.
+        """
+        return entering_std(self)
 
     def check_ready(self) -> None:
         """Raise ModelError when runs would not be comparable, or look ahead; warn of hooks that are on the model."""
@@ -167,8 +170,12 @@ class ModelHandle:
             )
         self._causal = True
 
-    def forward(self, tokens: Tensor, *, keep: int | None = None, grad: bool = False) -> Tensor:
+    def forward(
+        self, tokens: Tensor, *, keep: int | None = None, grad: bool = False, cache: object | None = None
+    ) -> Tensor:
         """Return the logits of tokens [batch, pos]: [batch, keep, vocab] at the last positions, None meaning all.
+
+        `cache` is filled with the keys and values where one is given, and `caches` says the model keeps them.
 
         The wrapped model is called directly: the bridge's own forward keeps the batch size in a field of the shared
         position embedding, which two threads would read from each other. Positions are given for every row for that
@@ -176,7 +183,9 @@ class ModelHandle:
         """
         options: dict[str, Any] = {}
         if self._takes_cache:
-            options["use_cache"] = False
+            options["use_cache"] = cache is not None
+        if cache is not None:
+            options["past_key_values"] = cache
         if self._takes_positions:
             options["position_ids"] = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[0], -1)
         if keep is not None and self._keeps_logits:
@@ -234,7 +243,7 @@ class BridgeTokenizer:
         if not self.has_text:
             return str(token)
         text = self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
-        if text and "\ufffd" not in text:
+        if text and "\ufffd" not in text and half_character(text) is None:
             return text
         piece = self._tokenizer.convert_ids_to_tokens(token)
-        return piece if piece is not None else f"<{token}>"
+        return piece if piece is not None and half_character(piece) is None else f"<{token}>"

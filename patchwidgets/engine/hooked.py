@@ -6,18 +6,17 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from .baseline import Baseline, Edits, Row, forward, no_edits
-from .gate import Edit, check_control, open_scores
+from .gate import Edit, check_control
 from .handle import ModelHandle
 from .lanes import Lane
 from .places import index_in
 from .plan import Target, hook_of
 
 Value = Callable[[Target, Lane, Tensor], Tensor]
-"""(what is written, for whom, the activation that is there now) -> what is to be there."""
+"""(what is written, for whom, the activation that is there now) -> what is to be there, closed attention as it is."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ def _edit(at: list[tuple[int, Lane, Target]], base: str, value: Value, matched: 
         for row, lane, (site, place) in at:
             run = activation[row]
             where = index_in(site, place, lane, base, matched=matched)
-            new = value((site, place), lane, run[where])
-            run[where] = new if "dest" not in site.axes else torch.where(open_scores(run)[where], new, run[where])
+            run[where] = value((site, place), lane, run[where])
         return activation
 
     return edit

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import PatchError
-from ..interventions import Intervention, Mask, Patch
+from ..interventions import Intervention, Mask, Mean, Noise, Patch, Resample
 from ..metrics import Metric
 from ..prompts import EncodedPair
 from ..sites import get_site
@@ -16,72 +18,111 @@ from .baseline import RUNS, Baseline, Row, forward, record
 from .gate import Edit, check_control, undisturbed
 from .gradients import make_mask
 from .handle import ModelHandle
-from .hooked import Value, edits_for
+from .hooked import Value, edits_for, joined
 from .lanes import Lane
 from .plan import Target, hook_of
 from .scoring import reading_of, score_rows
-from .values import Sources, make_value
+from .values import Encode, Sources, check_vector, make_value
 
 Cell = dict[str, int]
+_BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The clean, the corrupted, and one or more patched runs.
+    """The clean run, the corrupted run, then one or more patched ones.
 
     Attributes:
-        logits: [2 + patched, vocab] at the position read, in the order clean, corrupted, patched...
-        attention: [2 + patched, dest, src] of the head asked for, or None.
+        logits: per run [draw, vocab] at the position read; one draw, but for patches that are drawn at random.
+        attention: per run [dest, src] of the head asked for, over the run's own positions; the mean over the draws of
+            a patched run. Empty when no head was asked for.
     """
 
-    logits: Tensor
-    attention: np.ndarray | None
+    logits: tuple[Tensor, ...]
+    attention: tuple[np.ndarray, ...] = ()
 
 
 def inspect_cells(
     handle: ModelHandle,
     pair: EncodedPair,
     patch: Patch,
-    cells: list[tuple[str, Cell]],
+    cells: Sequence[tuple[str, Cell]],
     head: tuple[int, int] | None = None,
     *,
     intervention: Intervention | None = None,
     metric: Metric | None = None,
+    encode: Encode | None = None,
 ) -> Inspection:
-    """Run both prompts and the given patches in one batch.
+    """Run both prompts, and the base prompt once with every patch; random patches once in every draw of a sweep.
 
-    Every cell is (site, {axis: index}), one patched run each; another `intervention` than a patch is shown in its first
-    draw, and a mask by the gradient of `metric`. `head` is (layer, head), the one whose attention is kept. Prompts of
-    unequal length are a PatchError: their attention has no common picture.
+    Every cell is (site, {axis: index}), one patched run each. `head` is (layer, head), the one whose attention is kept.
+    A mask follows the gradient of `metric`; `encode` gives the prompts of the dataset a mean or a sample is from.
     """
-    if len(pair.clean) != len(pair.corrupted):
-        raise PatchError("prompts of unequal length cannot be looked at side by side yet.")
-    lane = Lane(0, pair, 0, 0, "both")
+    what = intervention or patch
+    lanes = [Lane(i, pair, 0, i, "both") for i in range(draws_of(what))]
     targets: list[Target] = [(get_site(site), cell) for site, cell in cells]
-    if intervention is not None and not isinstance(intervention, Patch):
+    if not isinstance(what, Patch):
         for site, _ in targets:
             handle.shape(site)  # Asked for now: a model cannot be probed in the middle of a pass.
-    hooks = sorted({hook_of(target) for target in targets})
-    placed = [(len(RUNS) + i, lane, target) for i, target in enumerate(targets)]
-    rows: list[Row] = [*((lane, run) for run in RUNS), *[(lane, patch.base)] * len(targets)]
-    sources = Sources(handle, [lane], patch.base, hooks, 0, lambda over: ())
+    written = sorted({hook_of(target) for target in targets})
+    pattern = _pattern_hook(handle, head[0]) if head else None
+    watched = [*written, *([pattern] if pattern and pattern not in written else [])]
+    sources = Sources(handle, lanes, patch.base, written, 0, encode or _no_datasets)
+
+    def measure() -> Inspection:
+        baseline = record(handle, [(lanes[0], run) for run in RUNS], watched)
+        value = _values(what, sources, baseline, metric)
+        logits, patterns = _patched(handle, lanes, patch.base, baseline, targets, value, head, isinstance(what, Patch))
+        plain = [baseline.read[lanes[0], run][:1] for run in RUNS]
+        if head is None or pattern is None:
+            return Inspection((*plain, *logits))
+        seen = [baseline.activations[pattern][lanes[0], run][head[1]] for run in RUNS]
+        return Inspection((*plain, *logits), tuple(each.float().cpu().numpy() for each in [*seen, *patterns]))
+
+    return undisturbed(handle.lock, measure)
+
+
+def _patched(
+    handle: ModelHandle,
+    lanes: Sequence[Lane],
+    base: str,
+    baseline: Baseline,
+    targets: Sequence[Target],
+    value: Value,
+    head: tuple[int, int] | None,
+    matched: bool,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return per target the logits [draw, vocab] and, for a head, its pattern's mean over the draws.
+
+    An unpatched row rides along in every batch, and must give the base run's logits again.
+    """
+    jobs = [(target, lane) for target in targets for lane in lanes]
+    size = max(1, _BATCH_TOKENS // len(lanes[0].ids(base)))
+    logits: list[Tensor] = []
     seen: list[Tensor] = []
-
-    def measure() -> tuple[Baseline, Tensor]:
-        seen.clear()
-        baseline = record(handle, [(lane, run) for run in RUNS], hooks)
-        value = _values(intervention or patch, sources, baseline, metric)
-        matched = intervention is None or isinstance(intervention, Patch)
-        edits = edits_for(placed, patch.base, value, matched)
+    for start in range(0, len(jobs), size):
+        chunk = jobs[start : start + size]
+        rows: list[Row] = [(lanes[0], base), *((lane, base) for _, lane in chunk)]
+        placed = [(i, lane, target) for i, (target, lane) in enumerate(chunk, start=1)]
+        edits = edits_for(placed, base, value, matched)
         if head is not None:
-            edits[_pattern_hook(handle, head[0])] = _watch(seen, head[1])
-        logits = forward(handle, rows, edits, whole=False)[:, lane.read][:, 0]
-        for i, run in enumerate(RUNS):
-            check_control(logits[i], baseline.read[lane, run][0])
-        return baseline, logits
+            edits = joined(edits, {_pattern_hook(handle, head[0]): _watch(seen, head[1])})
+        found = forward(handle, rows, edits, whole=False)[:, lanes[0].read][:, 0]
+        check_control(found[0], baseline.read[lanes[0], base][0])
+        logits += found[1:]
+    runs = [torch.stack(logits[i : i + len(lanes)]) for i in range(0, len(logits), len(lanes))]
+    means = [torch.stack(seen[i : i + len(lanes)]).mean(0) for i in range(0, len(seen), len(lanes))]
+    return runs, means
 
-    _, logits = undisturbed(handle.lock, measure)
-    return Inspection(logits, seen[0].float().cpu().numpy() if seen else None)
+
+def _watch(seen: list[Tensor], head: int) -> Edit:
+    """Keep a head's patterns of the patched rows; what is written there stays."""
+
+    def edit(pattern: Tensor) -> Tensor:
+        seen.extend(pattern[1:, head].detach().clone())
+        return pattern
+
+    return edit
 
 
 def _values(what: Intervention, sources: Sources, baseline: Baseline, metric: Metric | None) -> Value:
@@ -92,17 +133,33 @@ def _values(what: Intervention, sources: Sources, baseline: Baseline, metric: Me
     return make_mask(what, sources, metric, baseline)[0]
 
 
-def score(metrics: tuple[Metric, ...], logits: Tensor, pair: EncodedPair) -> np.ndarray:
-    """Return the metrics of an Inspection's logits [run, vocab] as float64 [metric, run]."""
-    steps = logits[:, None]
-    return score_rows(metrics, reading_of(pair, steps, steps, (logits[0], logits[1])))
+def _no_datasets(over: object) -> tuple[EncodedPair, ...]:
+    raise PatchError("no way to read the dataset was given; pass encode=.")
 
 
-def _watch(seen: list[Tensor], head: int) -> Edit:
-    def edit(pattern: Tensor) -> None:
-        seen.append(pattern[:, head].detach().clone())
+def draws_of(what: Intervention) -> int:
+    """Return how many random draws an intervention's effect is the mean of, 1 where nothing is drawn."""
+    return what.samples if isinstance(what, (Noise, Resample)) else 1
 
-    return edit
+
+def misfit(handle: ModelHandle, what: Intervention, cell: tuple[str, Cell]) -> str:
+    """Return why an intervention cannot be made at a cell of another site, "" where it can. May run the model."""
+    site = get_site(cell[0])
+    if isinstance(what, Mean) and not what.per_position and "dest" in site.axes:
+        return f"{site.name} has no mean over positions."
+    try:
+        check_vector(what, site, handle.shape(site), tuple(cell[1]))
+    except PatchError as error:
+        return str(error)
+    return ""
+
+
+def score(metrics: tuple[Metric, ...], seen: Inspection, pair: EncodedPair) -> np.ndarray:
+    """Return the metrics of an Inspection's runs as float64 [metric, run], means over the draws."""
+    steps = torch.cat(seen.logits)[:, None]
+    values = score_rows(metrics, reading_of(pair, steps, steps, (seen.logits[0][0], seen.logits[1][0])))
+    ends = np.cumsum([len(logits) for logits in seen.logits])[:-1]
+    return np.stack([part.mean(axis=1) for part in np.split(values, ends, axis=1)], axis=1)
 
 
 def _pattern_hook(handle: ModelHandle, layer: int) -> str:
@@ -113,7 +170,11 @@ def _pattern_hook(handle: ModelHandle, layer: int) -> str:
 
 
 def top_tokens(logits: Tensor, k: int) -> list[tuple[int, float, float]]:
-    """Return the k likeliest next tokens of logits [vocab]: (token id, probability, logit), the likeliest first."""
-    best = logits.topk(min(k, logits.shape[-1]))
-    probabilities = logits.softmax(-1)
-    return [(int(i), float(probabilities[i]), float(value)) for value, i in zip(*best, strict=True)]
+    """Return the k likeliest next tokens of logits [vocab] or [draw, vocab], the likeliest first.
+
+    Each is (token id, probability, logit), both of them means over the draws.
+    """
+    rows = logits.reshape(-1, logits.shape[-1])
+    probabilities, means = rows.softmax(-1).mean(0), rows.mean(0)
+    best = probabilities.topk(min(k, rows.shape[-1]))
+    return [(int(i), float(p), float(means[i])) for p, i in zip(*best, strict=True)]

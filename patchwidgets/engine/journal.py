@@ -26,7 +26,7 @@ from .plan import Plan
 
 FORMAT = "patchwidgets journal 1"
 _MARK = f"{FORMAT}\n".encode()
-_CHANGES_NOTHING = ("versions", "check")
+_CHANGES_NOTHING = ("versions", "check", "notes")
 _SAMPLED = 256
 _LOG = logging.getLogger(__name__)
 

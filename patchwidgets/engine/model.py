@@ -15,6 +15,14 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import embedded
 from ..errors import ModelError, quoted
+from .kinds import (
+    have_attention,
+    refuse_headless,
+    refuse_hooked_transformer,
+    refuse_missing,
+    refuse_other_kinds,
+    refuse_without_attention,
+)
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -59,7 +67,7 @@ def load_model(
         raise ModelError(
             "device= and dtype= do not apply to a model that is loaded already; move it with model.to(...) before."
         )
-    _refuse_hooked_transformer(what)
+    refuse_hooked_transformer(what)
     if isinstance(what, torch.nn.Module) and not isinstance(what, TransformerBridge):
         return as_bridge(_bridge_hugging_face(what, tokenizer))
     bridge = as_bridge(what)
@@ -70,23 +78,18 @@ def load_model(
 
 def as_bridge(model: Any) -> TransformerBridge:
     """Return `model` when it is a TransformerBridge that can be patched, else raise ModelError with the remedy."""
-    _refuse_hooked_transformer(model)
+    refuse_hooked_transformer(model)
     if not isinstance(model, TransformerBridge):
         raise ModelError(f"expected a model from pw.load_model(), got {quoted(type(model).__name__)}.")
     config = getattr(model.original_model, "config", None)
-    _refuse_encoder_decoder(config)
+    refuse_other_kinds(config)
     attention = getattr(config, "_attn_implementation", "eager")
     if attention not in ("eager", None):
         raise ModelError(
             f"the model computes attention with {attention!r}, which hides its patterns; load it with "
             'attn_implementation="eager".'
         )
-    without = next((i for i, block in enumerate(getattr(model, "blocks", ())) if not hasattr(block, "attn")), None)
-    if without is not None:
-        raise ModelError(
-            f"layer {without} of this model has no attention: it is a state-space model, or a hybrid; only "
-            "decoder-only transformers can be patched."
-        )
+    refuse_without_attention([hasattr(block, "attn") for block in getattr(model, "blocks", ())])
     return model
 
 
@@ -107,14 +110,37 @@ def _load(what: Any, tokenizer: Any, device: Any, dtype: torch.dtype, revision: 
             f"there is no folder {str(what)!r}; give a folder with config.json and weights, or a Hub name."
         )
     try:
-        return TransformerBridge.boot_transformers(
-            str(what), device=device, dtype=dtype, revision=revision, tokenizer=tokenizer
-        )
+        return _load_hub(str(what), tokenizer, device, dtype, revision)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"{str(what)!r} could not be loaded from the Hugging Face Hub: {first_line(error)} "
             "Check the name and the network, or give a local folder."
         ) from error
+
+
+def _load_hub(name: str, tokenizer: Any, device: Any, dtype: torch.dtype, revision: str | None) -> TransformerBridge:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(name, revision=revision)
+    refuse_other_kinds(config)
+
+    class Whole:
+        """Loads as TransformerLens asks it to, all weights or none."""
+
+        @staticmethod
+        def from_pretrained(name: str, **options: Any) -> torch.nn.Module:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **options)
+            model, told = loaded
+            refuse_missing(told, model, f"{name!r} on the Hugging Face Hub", "Choose a whole language model.")
+            return model
+
+    # What is not a causal language model to transformers TransformerLens may know how to load.
+    kind = Whole if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
+    return TransformerBridge.boot_transformers(
+        name, device=device, dtype=dtype, revision=revision, tokenizer=tokenizer, model_class=kind
+    )
 
 
 def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> TransformerBridge:
@@ -124,7 +150,7 @@ def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) 
         raise ModelError(f"the folder {str(folder)!r} has no config.json; it does not hold a Hugging Face model.")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        _refuse_encoder_decoder(config)
+        refuse_other_kinds(config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation="eager", dtype=dtype, local_files_only=True, output_loading_info=True
         )
@@ -133,11 +159,7 @@ def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) 
         raise
     except Exception as error:
         raise ModelError(f"the folder {str(folder)!r} could not be loaded: {first_line(error)}") from error
-    if told["missing_keys"]:
-        raise ModelError(
-            f"the folder {str(folder)!r} lacks weights of {type(model).__name__}, such as "
-            f"{min(told['missing_keys'])}; they would be random numbers. Give the whole model's folder."
-        )
+    refuse_missing(told, model, f"the folder {str(folder)!r}", "Give the whole model's folder.")
     return _boot(model.to(device), _folder_tokenizer(folder) if tokenizer is None else tokenizer, str(folder.resolve()))
 
 
@@ -181,8 +203,9 @@ def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerB
         raise ModelError(
             f"{type(model).__name__} is not a Hugging Face language model; give its name or folder instead."
         )
-    _refuse_encoder_decoder(config)
-    _refuse_headless(model)
+    refuse_other_kinds(config)
+    refuse_headless(model)
+    refuse_without_attention(have_attention(model, config))
     if tokenizer is None:
         raise ModelError("give the model's tokenizer too: pw.load_model(model, tokenizer=tokenizer).")
     attention = getattr(config, "_attn_implementation", None)
@@ -197,19 +220,6 @@ def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerB
         stacklevel=3,
     )
     return _boot(model, tokenizer, getattr(config, "_name_or_path", "") or IN_MEMORY)
-
-
-def _refuse_encoder_decoder(config: Any) -> None:
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError("this is an encoder-decoder model; only decoder-only language models can be patched.")
-
-
-def _refuse_headless(model: Any) -> None:
-    if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is None:
-        raise ModelError(
-            f"{type(model).__name__} has no output over the vocabulary, so it predicts no token; load it with "
-            "AutoModelForCausalLM."
-        )
 
 
 def _boot(model: torch.nn.Module, tokenizer: Any, name: str) -> TransformerBridge:
@@ -266,14 +276,6 @@ def _check_device(device: str | torch.device | None) -> None:
         ) from error
     if found.type == "meta":
         raise ModelError("device 'meta' holds no numbers; use for instance 'cpu' or 'cuda'.")
-
-
-def _refuse_hooked_transformer(model: Any) -> None:
-    if any(cls.__name__ == "HookedTransformer" for cls in type(model).__mro__):
-        raise ModelError(
-            "HookedTransformer is the model class of TransformerLens before 4; load the same weights with "
-            "pw.load_model(name), which gives a TransformerBridge."
-        )
 
 
 def first_line(error: Exception) -> str:

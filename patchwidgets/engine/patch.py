@@ -9,7 +9,7 @@ from typing import Any
 from ..answers import as_id
 from ..datasets import Dataset
 from ..encoding import encode_pair, encode_prompts, warn_unknown_words
-from ..errors import PatchError, PromptError, quoted
+from ..errors import PatchError, PromptError, quoted, unknown
 from ..interventions import Intervention, Mean, Patch, Resample, Standing, get_intervention
 from ..joint import Joint
 from ..metrics import Metric, get_metrics
@@ -21,7 +21,7 @@ from .lanes import lanes_of
 from .plan import Plan, make_plan
 from .run import Run
 from .standing import check_standing
-from .sweep import start
+from .sweep import ENGINES, start
 from .values import Encode, Sources, check_drawn, check_vector
 
 
@@ -45,6 +45,7 @@ def patch(
     prepend_bos: bool | None = None,
     align: Any = None,
     resume: Any = None,
+    engine: str | None = None,
 ) -> Run:
     """Start a sweep: change one cell of the base run at a time, and read the metric.
 
@@ -59,7 +60,8 @@ def patch(
     during every run. `seed` is where random draws start. `align="auto"`, an Alignment or a list of (clean, corrupted)
     positions compares prompts of unequal length. `batch_size` is the number of patched runs per forward pass (chosen by
     itself when None). `resume` is the path of a journal: what is measured is written there as it comes, and the same
-    call goes on from it after the kernel was killed or the run cancelled.
+    call goes on from it after the kernel was killed or the run cancelled. `engine` is "replay", which runs again only
+    what a patch changes, or "hooked", which runs every patched prompt whole; None takes the first where it can be used.
 
     Returns a Run at once; `run.wait()` gives the PatchResult with `patched[metric, *by]`. Raises PatchError for
     anything that cannot be done as asked, before anything runs. While a sweep runs, plain forward passes of the model
@@ -80,6 +82,8 @@ def patch(
     way, what = Patch(direction), get_intervention(intervention, direction)
     stands = _standing(standing)
     batch_size = None if batch_size is None else _number("batch_size", batch_size, least=1)
+    if engine not in (None, *ENGINES):
+        raise unknown("engine", engine, ENGINES)
     window, seed = _number("window", window, least=1), _number("seed", seed)
     if prepend_bos is not None and not isinstance(prepend_bos, bool):
         raise PatchError(f"prepend_bos must be True, False or None, not {quoted(prepend_bos)}.")
@@ -99,14 +103,19 @@ def patch(
     )  # fmt: skip
     drawn = (what, *(stand.intervention for stand in stands))
     _check_over(drawn, isinstance(pair, Dataset))
-    _check_fit(handle, plan, metrics)
     others = {
-        id(each.over): _prompts_of(handle, each.over, prepend_bos)
+        id(each.over): prompts_of(handle, each.over, prepend_bos)
         for each in drawn
         if isinstance(each, (Mean, Resample)) and each.over is not None
     }
-    _check_drawn(handle, plan, lambda over: others[id(over)])
-    return start(handle, plan, batch_size, lambda over: others[id(over)], resume)
+    check_plan(handle, plan, lambda over: others[id(over)])
+    return start(handle, plan, batch_size, lambda over: others[id(over)], resume, engine)
+
+
+def check_plan(handle: ModelHandle, plan: Plan, encode: Encode) -> None:
+    """Raise PatchError where a plan's metrics or values cannot be had; `encode` gives another dataset's prompts."""
+    _check_fit(handle, plan, plan.metrics)
+    _check_drawn(handle, plan, encode)
 
 
 def encode(handle: ModelHandle, given: object, **options: Any) -> tuple[EncodedPair, ...]:
@@ -136,7 +145,7 @@ def _each(
     return tuple(found)
 
 
-def _prompts_of(handle: ModelHandle, over: Dataset, prepend_bos: bool | None) -> tuple[EncodedPair, ...]:
+def prompts_of(handle: ModelHandle, over: Dataset, prepend_bos: bool | None = None) -> tuple[EncodedPair, ...]:
     """Return the prompts of another dataset, whose answers do not matter."""
     asked = [replace(pair, answer=None, foil=None, at=-1) for pair in over]
     options = {"prepend_bos": prepend_bos, "align": "auto", "may_be_equal": True}
@@ -156,7 +165,7 @@ def _check_fit(handle: ModelHandle, plan: Plan, metrics: Sequence[Metric]) -> No
     one = [(plan.site, plan.by)] if not isinstance(plan.site, Joint) else []
     sets = plan.site.cells if isinstance(plan.site, Joint) else ()
     for site, by in [*one, *((site, tuple(place)) for cells in sets for site, place in cells)]:
-        check_vector(plan.intervention, site, handle.shape(site), by)
+        check_vector(plan.intervention, site, handle.shape(site), by, plan.within.get("neuron"))
 
 
 def _check_drawn(handle: ModelHandle, plan: Plan, encode: Encode) -> None:

@@ -1,14 +1,15 @@
-"""What a model really has: one run that writes into a site and looks whether the logits move."""
+"""What a model really has: whether what is written into a site reaches the logits, and what its stream begins with."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..errors import PatchError
-from ..sites import Site
+from ..sites import SITES, Site
 from .gate import Edit, hooked, open_scores, undisturbed
 
 if TYPE_CHECKING:
@@ -64,3 +65,43 @@ def probe(handle: ModelHandle, site: Site) -> tuple[int, ...]:
             f"the model {handle.name!r} has {site.name!r} of other shapes in other layers; choose another."
         )
     return shapes[0]
+
+
+class _Enough(Exception):
+    """The model has run as far as it is looked at."""
+
+
+_TOKENS = 2048
+_POSITION = "hook_pos_embed"
+
+
+def entering_std(handle: ModelHandle) -> float:
+    """Return the standard deviation, over the vocabulary, of the entries of what a token adds to the residual stream.
+
+    Every token is run alone, up to the first layer; the embedding of its position, where there is one, is taken off.
+    """
+    first = SITES["resid_pre"].hook_name(0)
+    seen: dict[str, Tensor] = {}
+
+    def keep(activation: Tensor) -> None:
+        seen[_POSITION] = activation.double()
+
+    def stop(activation: Tensor) -> None:
+        seen[first] = activation.double()
+        raise _Enough
+
+    def entries(tokens: Tensor) -> Tensor:
+        seen.clear()
+        edits: dict[str, Edit] = {first: stop}
+        if _POSITION in handle.hooks:
+            edits[_POSITION] = keep
+        with contextlib.suppress(_Enough), hooked(handle.hooks, edits):
+            handle.forward(tokens)
+        return seen[first] - seen.get(_POSITION, 0.0)
+
+    every = torch.arange(handle.tokenizer.vocab_size, device=handle.device)[:, None]
+    total = squares = count = 0.0
+    for tokens in every.split(_TOKENS):
+        found = undisturbed(handle.lock, lambda tokens=tokens: entries(tokens))
+        total, squares, count = total + float(found.sum()), squares + float(found.square().sum()), count + found.numel()
+    return max(0.0, (squares - total * total / count) / (count - 1)) ** 0.5

@@ -43,6 +43,7 @@ def make_provenance(handle: ModelHandle, plan: Plan, encode: Encode) -> dict[str
         "units": {metric.name: metric.unit for metric in plan.metrics},
         "n": len(plan.pairs),
         "samples": plan.samples,
+        "notes": _notes(plan),
         "seed": plan.seed if _draws(plan) else None,
         "prepend_bos": pair.prepend_bos,
         "bos_at": pair.bos_at,
@@ -66,6 +67,25 @@ def _what(handle: ModelHandle, plan: Plan) -> dict[str, Any]:
     layer = plan.labels["layer"][0] if "layer" in plan.labels else None
     point = handle.hook(plan.site, layer)  # type: ignore[arg-type]
     return {"site": plan.site.name, "hook": plan.site.hook, "hook_at": point.name}
+
+
+def _notes(plan: Plan) -> list[str]:
+    """Return what a reader of the numbers must know of how they were made, a sentence each."""
+    found = []
+    sites = plan.site.cells if isinstance(plan.site, Joint) else (((plan.site, {}),),)
+    patterns = any(site.name == "pattern" for cells in sites for site, _ in cells)
+    if patterns and isinstance(plan.intervention, Patch) and any(pair.alignment for pair in plan.pairs):
+        found.append(
+            "Rows of a patched pattern need not sum to 1: positions without a counterpart keep the attention they had, "
+            "and nothing is renormalized."
+        )
+    acting = (plan.intervention, *(stand.intervention for stand in plan.standing))
+    takes = [what.name for what in acting if isinstance(what, (Mean, Resample))]
+    if takes and (plan.standing and (len(plan.standing) > 1 or isinstance(plan.intervention, (Mean, Resample)))):
+        found.append(
+            f"What {' and '.join(dict.fromkeys(takes))} takes comes from runs of the model with nothing standing."
+        )
+    return found
 
 
 def _over(what: Intervention, encode: Encode) -> list[list[int]] | None:

@@ -118,9 +118,10 @@ class Run:
     def add(self, cells: np.ndarray, values: np.ndarray, status: int) -> None:
         """Record cells: `values` is [..., cell]. Called by the sweep's own thread."""
         with self._changed:
+            if status == MEASURED:
+                self._done += int((self.status[cells] != MEASURED).sum())
             self.patched[..., cells] = values
             self.status[cells] = status
-            self._done += len(cells) if status == MEASURED else 0
             self._news += 1
             self._changed.notify_all()
             listeners = list(self._listeners)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..answers import Target
 from ..metrics import Metric, Reading
 from ..prompts import EncodedPair
-from .baseline import Baseline, Row
+from .baseline import RUNS, Baseline, Row
 from .lanes import Lane
 
 
@@ -45,26 +47,29 @@ class Scorer:
 
     def __init__(self, metrics: Sequence[Metric], lanes: Sequence[Lane], device: torch.device) -> None:
         self.metrics, self.device = metrics, device
+        self.narrow = all(metric.columns for metric in metrics) and not any(lane.tail for lane in lanes)
         self.items: dict[int, list[Lane]] = {}
         for lane in lanes:
             self.items.setdefault(lane.item, []).append(lane)
 
+    def columns(self, lane: Lane) -> Tensor | None:
+        """Return the entries of the vocabulary that the metrics read in a lane, None meaning all."""
+        return torch.tensor(_tokens(lane.pair), device=self.device) if self.narrow else None
+
+    def narrowed(self, lane: Lane, logits: Tensor) -> Tensor:
+        """Return the logits of those entries, [..., entry], from those of all tokens."""
+        return logits[..., _tokens(lane.pair)] if self.narrow else logits
+
     def plain(self, baseline: Baseline) -> np.ndarray:
         """Return the metrics of the plain runs, [metric, item, run] in the order clean, corrupted."""
-        return np.stack(
-            [
-                np.concatenate(
-                    [
-                        self._score(lanes, {lane: [baseline.read[lane, run]] for lane in lanes}, baseline, run,
-                                    {lane: [baseline.whole[lane, run]] for lane in lanes if baseline.whole})
-                        for run in ("clean", "corrupted")
-                    ],
-                    axis=1,
-                )
-                for lanes in self.items.values()
-            ],
-            axis=1,
-        )  # fmt: skip
+
+        def of(lanes: Sequence[Lane], run: str) -> np.ndarray:
+            read = {lane: [self.narrowed(lane, baseline.read[lane, run])] for lane in lanes}
+            whole = {lane: [baseline.whole[lane, run]] for lane in lanes if baseline.whole}
+            return self._score(lanes, read, baseline, run, whole)
+
+        both = [np.concatenate([of(lanes, run) for run in RUNS], axis=1) for lanes in self.items.values()]
+        return np.stack(both, axis=1)
 
     def patched(
         self,
@@ -73,7 +78,7 @@ class Scorer:
         baseline: Baseline,
         base: str,
     ) -> np.ndarray:
-        """Return the metrics of patched base runs, [metric, item, cell]; per lane the logits cell by cell."""
+        """Return the metrics of patched base runs, [metric, item, cell]; per lane the narrowed logits cell by cell."""
         return np.stack([self._score(lanes, read, baseline, base, whole) for lanes in self.items.values()], axis=1)
 
     def _score(
@@ -88,11 +93,28 @@ class Scorer:
         answers, foils = (torch.stack(list(read[lane])) for lane in (answer, foil))
         logits = tokens = None
         if whole:
-            logits = torch.stack(list(whole[answer]))
-            tokens = torch.tensor([answer.ids(run)], device=self.device).expand(len(logits), -1)
-        plain = tuple(baseline.read[_row(answer, of)][0] for of in ("clean", "corrupted"))
-        return score_rows(self.metrics, reading_of(answer.pair, answers, foils, plain, logits, tokens))  # type: ignore[arg-type]
+            # What an answer of several tokens appends is no part of the prompt a function reads.
+            prompt = answer.pair.ids(run)
+            logits = torch.stack([each[: len(prompt)] for each in whole[answer]])
+            tokens = torch.tensor([prompt], device=self.device).expand(len(logits), -1)
+        plain = tuple(baseline.read[_row(answer, of)][0] for of in RUNS)
+        reading = reading_of(answer.pair, answers, foils, plain, logits, tokens)  # type: ignore[arg-type]
+        return score_rows(self.metrics, _renumbered(reading, _tokens(answer.pair)) if self.narrow else reading)
 
 
 def _row(lane: Lane, run: str) -> Row:
     return lane, run
+
+
+def _tokens(pair: EncodedPair) -> list[int]:
+    return sorted({token for target in (pair.answers, pair.foils) for sequence in target for token in sequence})
+
+
+def _renumbered(reading: Reading, tokens: Sequence[int]) -> Reading:
+    """Return a reading whose logits are those of `tokens` only, its answers counted among them."""
+    at = {token: i for i, token in enumerate(tokens)}
+
+    def of(target: Target) -> Target:
+        return tuple(tuple(at[token] for token in sequence) for sequence in target)
+
+    return replace(reading, answers=of(reading.answers), foils=of(reading.foils))

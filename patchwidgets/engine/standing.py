@@ -21,7 +21,7 @@ def make_standing(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane], encode
     """Return the edits of everything that stands, per batch of rows. Call with the handle's lock held."""
     if not plan.standing:
         return no_edits
-    made = [(stand, _of(handle, plan, stand, lanes, encode)) for stand in plan.standing]
+    made = [(stand, _of(handle, plan, i, lanes, encode)) for i, stand in enumerate(plan.standing, start=1)]
 
     def edits(rows: Sequence[Row]) -> dict[str, Edit]:
         found: dict[str, Edit] = {}
@@ -41,12 +41,13 @@ def make_standing(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane], encode
     return edits
 
 
-def _of(handle: ModelHandle, plan: Plan, stand: Standing, lanes: Sequence[Lane], encode: Encode) -> dict[str, Value]:
-    """Return the standing intervention's values for either run."""
+def _of(handle: ModelHandle, plan: Plan, number: int, lanes: Sequence[Lane], encode: Encode) -> dict[str, Value]:
+    """Return the values of what stands for either run; its draws go by its number, counted from 1."""
+    stand = plan.standing[number - 1]
     site = get_site(stand.site)
     hooks = [site.hook_name(layer) for layer in _layers(handle, stand)]
     return {
-        run: make_value(stand.intervention, Sources(handle, lanes, run, hooks, plan.seed, encode), Baseline())
+        run: make_value(stand.intervention, Sources(handle, lanes, run, hooks, plan.seed, encode, number), Baseline())
         for run in RUNS
         if stand.runs in (run, "both")
     }
@@ -60,7 +61,8 @@ def check_standing(handle: ModelHandle, stand: Standing, pairs: Sequence[Encoded
     for axis, plural in (("layer", "layers"), ("pos", "positions"), ("head", "heads"), ("neuron", "neurons")):
         if getattr(stand, plural) is not None and axis not in axes:
             raise PatchError(f"Standing: {site.name} has no {plural} to choose; leave out {plural}=.")
-    check_vector(stand.intervention, site, handle.shape(site))
+    neurons = None if stand.neurons is None else choose("neuron", stand.neurons, handle.size(site, "neuron"))
+    check_vector(stand.intervention, site, handle.shape(site), neurons=neurons)
     runs = RUNS if stand.runs == "both" else (stand.runs,)
     for pair in pairs:
         for run in runs:

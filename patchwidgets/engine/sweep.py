@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,19 +15,22 @@ from .baseline import RUNS, Baseline, Edits, no_edits, record
 from .gate import undisturbed
 from .gradients import Weight, check_mask, make_mask
 from .handle import ModelHandle
-from .hooked import Patched, Value, run_patched
+from .hooked import Value
 from .journal import Journal, open_journal
-from .lanes import Lane, lanes_of
+from .lanes import lanes_of
+from .measuring import Check, Hooked, Measured, Task
 from .plan import Plan
 from .provenance import make_provenance
+from .replay.engine import replayable
+from .replay.parts import NotReplayable, Stack
+from .replay.sweeping import Replayed, WrongCells
+from .replay.tape import Tapes
 from .run import Run
 from .scoring import Scorer
 from .standing import make_standing
 from .values import Encode, Sources, make_value
 
-_CHUNK_SECONDS = 0.3
-_CHUNK_ROWS = 8
-_CHUNK_TOKENS = 2048
+ENGINES = (Replayed.name, Hooked.name)
 
 
 def start(
@@ -39,9 +39,13 @@ def start(
     batch_size: int | None = None,
     encode: Encode | None = None,
     resume: object = None,
+    engine: str | None = None,
 ) -> Run:
-    """Start measuring the plan's cells in a thread; those in the journal at `resume` are taken from it."""
-    sweep = _Sweep(handle, plan, batch_size, encode or _no_datasets)
+    """Start measuring the plan's cells in a thread; those in the journal at `resume` are taken from it.
+
+    `engine` is "replay" or "hooked"; None means the first where it can, else the second.
+    """
+    sweep = _Sweep(handle, plan, batch_size, encode or _no_datasets, engine)
     if resume is not None:
         sweep.journal = open_journal(resume, handle, plan, sweep.origin, len(sweep.scorer.items))
     patched = np.full([len(plan.metrics), len(sweep.scorer.items), plan.status.size], np.nan)
@@ -55,15 +59,22 @@ def _no_datasets(over: object) -> Any:
 class _Sweep:
     """The work of one sweep's thread. `plain` holds the metrics of the plain runs, [metric, item, run]."""
 
-    def __init__(self, handle: ModelHandle, plan: Plan, batch_size: int | None, encode: Encode) -> None:
+    def __init__(
+        self, handle: ModelHandle, plan: Plan, batch_size: int | None, encode: Encode, engine: str | None
+    ) -> None:
         self.handle, self.plan, self.batch_size, self.encode = handle, plan, batch_size, encode
+        self.wanted = engine
         self.lanes = lanes_of(plan.pairs, plan.samples, plan.metrics)
         if isinstance(plan.intervention, Mask):
             check_mask(plan.metrics[0], self.lanes, bool(plan.standing), plan.patch.base)
         self.scorer = Scorer(plan.metrics, self.lanes, handle.device)
         self.plain = np.full([len(plan.metrics), len(self.scorer.items), len(RUNS)], np.nan)
         self.kept: np.ndarray | None = None
-        self.worst, self.controls = 0.0, 0
+        self.check = Check()
+        self.engine = Hooked.name
+        self.why_hooked: str | None = None
+        self.stack: Stack | None = None
+        self.tapes: Tapes | None = None
         self.origin = make_provenance(handle, plan, self.encode)
         self.model: Any = handle.bridge  # Held while the sweep runs: a handle alone does not keep its model.
         self.baseline = Baseline()
@@ -80,12 +91,13 @@ class _Sweep:
         finally:
             if self.journal is not None:
                 self.journal.close()
-            self.model = self.value = self.weight = None
+            self.model = self.value = self.weight = self.stack = self.tapes = None
             self.baseline, self.standing = Baseline(), no_edits
 
     def _begin(self, run: Run) -> None:
         plan, base = self.plan, self.plan.patch.base
         self.standing = undisturbed(self.handle.lock, lambda: make_standing(self.handle, plan, self.lanes, self.encode))
+        self._choose_engine()
         self.baseline = undisturbed(self.handle.lock, self._record)
         self.plain = self.scorer.plain(self.baseline)
         if self.journal is not None:
@@ -96,12 +108,24 @@ class _Sweep:
         known = self.plain[:, :, [RUNS.index(base)]]
         run.add(implied, np.broadcast_to(known, (*known.shape[:2], len(implied))), IMPLIED)
         if self.journal is not None and len(self.journal.cells):
-            self.worst, self.controls = self.journal.worst, self.journal.controls
+            self.check.worst, self.check.controls = self.journal.worst, self.journal.controls
             self._note_kept(self.journal.cells)
             run.add(self.journal.cells, self.journal.values, MEASURED)
 
+    def _choose_engine(self) -> None:
+        if self.wanted == Hooked.name:
+            self.why_hooked = "it was asked for"
+            return
+        try:
+            self.stack = undisturbed(self.handle.lock, lambda: replayable(self.handle, self.plan))
+        except NotReplayable as reason:
+            self.why_hooked = str(reason)
+            if self.wanted == Replayed.name:
+                raise PatchError(f"this sweep cannot be replayed: {reason}. Leave out engine.") from reason
+
     def _record(self) -> Baseline:
         plan = self.plan
+        self.tapes = Tapes(self.handle, plan.patch.base) if self.stack is not None else None
         hooks = plan.hooks if isinstance(plan.intervention, Patch) else ()
         return record(
             self.handle,
@@ -110,6 +134,7 @@ class _Sweep:
             keep=lambda row: row[1] == plan.patch.source,
             whole=plan.whole,
             standing=self.standing,
+            recorder=self.tapes,
         )
 
     def _make_values(self) -> None:
@@ -137,62 +162,54 @@ class _Sweep:
         )
 
     def _measure_all(self, run: Run) -> None:
+        """Measure what is pending; where replayed cells do not agree with hooks, measure all through hooks instead."""
         order = self.plan.order[run.status[self.plan.order] == PENDING]
-        cap = max(1, _CHUNK_TOKENS // max(len(lane.ids(self.plan.patch.base)) for lane in self.lanes))
-        floor = min(_CHUNK_ROWS, cap)
-        rows, at = self.batch_size or floor, 0
-        while at < len(order) and not run.cancelling:
-            cells = order[at : at + max(1, rows // len(self.lanes))]
-            started = time.perf_counter()
-            values = self._measure(cells, rows, run)
-            if values is None:
-                return
-            if self.batch_size is None:
-                seconds = max(time.perf_counter() - started, 1e-6)
-                rows = max(floor, min(cap, 2 * rows, round(len(cells) * len(self.lanes) * _CHUNK_SECONDS / seconds)))
-            at += len(cells)
-            self._write_down(cells, values, run)
+        assert self.value is not None
+        task = Task(
+            self.handle, self.plan, self.lanes, self.scorer, self.baseline, self.standing, self.value, self.check,
+            self.batch_size,
+        )  # fmt: skip
+        hooked = Hooked(task)
+        if self.stack is None or not len(order):
+            return self._measure(hooked, order, run)
+        assert self.tapes is not None
+        try:
+            self._measure(Replayed(task, self.stack, self.tapes), order, run)
+        except WrongCells as wrong:
+            self._warn(
+                run, f"replayed cells did not agree with the same cells through hooks ({wrong.told}), so that all were "
+                "measured through hooks. Please report this, with the model's name."
+            )  # fmt: skip
+            self._measure(hooked, order, run)
+
+    def _measure(self, engine: Hooked | Replayed, order: np.ndarray, run: Run) -> None:
+        self.engine = engine.name
+        unwritten: list[Measured] = []
+        for cells, values in engine.measure(order, run):
+            self._note_kept(cells)
             run.add(cells, values, MEASURED)
+            unwritten.append((cells, values))
+            if engine.settled:
+                for each in unwritten:
+                    self._write_down(*each, run)
+                unwritten.clear()
 
     def _write_down(self, cells: np.ndarray, values: np.ndarray, run: Run) -> None:
         if self.journal is None or self.journal.trouble is not None:
             return
-        self.journal.add(cells, values, self.controls, self.worst)
+        self.journal.add(cells, values, self.check.controls, self.check.worst)
         if self.journal.trouble is not None:
-            run.warning = f"{run.warning} {self.journal.trouble}" if run.warning else self.journal.trouble
+            self._warn(run, self.journal.trouble)
 
-    def _measure(self, cells: np.ndarray, rows: int, run: Run) -> np.ndarray | None:
-        """Return the metrics of the cells, [metric, item, cell]; None when cancelled between two batches."""
-        read: dict[Lane, list[torch.Tensor]] = defaultdict(list)
-        whole: dict[Lane, list[torch.Tensor]] = defaultdict(list)
-        for batch in _batches(self.lanes, cells.tolist(), rows, self.plan.patch.base):
-            if read and run.cancelling:
-                return None
-            found = undisturbed(self.handle.lock, lambda batch=batch: self._run(batch))
-            self.worst, self.controls = max(self.worst, found.worst), self.controls + 1
-            for (_, lane), logits in found.read.items():
-                read[lane].append(logits)
-            for (_, lane), logits in found.whole.items():
-                whole[lane].append(logits)
-        if not all(torch.isfinite(logits).all() for kept in read.values() for logits in kept):
-            raise PatchError("a patched run gave logits that are not finite; check the model's dtype.")
-        self._note_kept(cells)
-        return self.scorer.patched(read, whole, self.baseline, self.plan.patch.base)
-
-    def _run(self, batch: Sequence[tuple[int, Lane]]) -> Patched:
-        assert self.value is not None
-        plan = self.plan
-        return run_patched(
-            self.handle, plan.patch.base, self.baseline, batch, plan.targets, self.value, whole=plan.whole,
-            standing=self.standing, matched=isinstance(plan.intervention, Patch),
-        )  # fmt: skip
+    def _warn(self, run: Run, text: str) -> None:
+        run.warning = f"{run.warning} {text}" if run.warning else text
 
     def _note_kept(self, cells: np.ndarray) -> None:
         if self.weight is None or self.kept is None:
             return
         for cell in cells.tolist():
             weights = [self.weight(target, lane) for lane in self.lanes for target in self.plan.targets(cell)]
-            self.kept[cell] = float(torch.cat([weight.reshape(-1) for weight in weights]).mean())
+            self.kept[cell] = float(torch.cat(weights).mean())
 
     def report(self, run: Run) -> PatchResult:
         """Return what is measured so far as a result."""
@@ -219,16 +236,12 @@ class _Sweep:
             kept=None if self.kept is None else self.kept.copy(),
             pairs=(patched, plain) if len(plan.pairs) > 1 else None,
         )
-        check = {"controls": self.controls, "worst_logit_difference": self.worst}
-        return PatchResult(data, {**self.origin, "check": check})
-
-
-def _batches(lanes: Sequence[Lane], cells: Sequence[int], rows: int, base: str) -> Iterator[list[tuple[int, Lane]]]:
-    """Yield (cell, lane) batches of at most `rows`, each of one prompt length; per lane the cells come in order."""
-    groups: dict[tuple[int, int], list[Lane]] = defaultdict(list)
-    for lane in lanes:
-        groups[len(lane.ids(base)), lane.kept].append(lane)
-    for group in groups.values():
-        both = [(cell, lane) for cell in cells for lane in group]
-        for begin in range(0, len(both), rows):
-            yield both[begin : begin + rows]
+        check = {
+            "controls": self.check.controls,
+            "worst_logit_difference": self.check.worst,
+            "remeasured": self.check.remeasured,
+            "worst_difference": self.check.apart,
+            "wrong": list(self.check.wrong),
+        }
+        engine = {"engine": self.engine, "why_hooked": self.why_hooked}
+        return PatchResult(data, {**self.origin, **engine, "check": check})

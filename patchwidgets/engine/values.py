@@ -18,6 +18,7 @@ from ..sites import Site
 from .baseline import RUNS, Baseline, Row, record
 from .handle import ModelHandle
 from .lanes import Lane
+from .masks import Open, kept_closed, open_at
 from .places import index_in
 from .plan import Target, hook_of
 
@@ -29,18 +30,24 @@ Encode = Callable[[object], tuple[EncodedPair, ...]]
 
 
 class Sources:
-    """What values are made of: a model, the lanes of a sweep, and which run is changed."""
+    """What values are made of: a model, the lanes of a sweep, and which run is changed.
+
+    `standing` is the number of the intervention among those that stand, from 1; 0 for the one that is swept.
+    """
 
     def __init__(
-        self, handle: ModelHandle, lanes: Sequence[Lane], base: str, hooks: Sequence[str], seed: int, encode: Encode
-    ) -> None:
+        self, handle: ModelHandle, lanes: Sequence[Lane], base: str, hooks: Sequence[str], seed: int, encode: Encode,
+        standing: int = 0,
+    ) -> None:  # fmt: skip
         self.handle, self.lanes, self.base, self.hooks, self.seed = handle, lanes, base, hooks, seed
+        self.standing = standing
         self.source = RUNS[1 - RUNS.index(base)]
         self.encode = encode
 
     def random(self, lane: Lane, *what: object) -> int:
-        """Return a seed for one draw, the same in every run of the same sweep."""
-        text = "/".join(map(str, (self.seed, lane.number, lane.sample, *what)))
+        """Return a seed for one draw, the same in every run of the same sweep and another in whatever else draws."""
+        which = (f"standing {self.standing}",) if self.standing else ()
+        text = "/".join(map(str, (self.seed, lane.number, lane.sample, *what, *which)))
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
     def pairs_of(self, over: object | None) -> tuple[EncodedPair, ...]:
@@ -48,6 +55,10 @@ class Sources:
         if over is not None:
             return self.encode(over)
         return tuple({lane.number: lane.pair for lane in self.lanes}.values())
+
+    def open(self, *, matched: bool = False) -> Open:
+        """Return where attention is open in the base runs. It may run the model."""
+        return open_at(self.handle, self.lanes, self.base, self.hooks, matched=matched)
 
     def record(self, rows: Sequence[Row]) -> Baseline:
         """Run rows plainly and keep the hooks' activations."""
@@ -57,12 +68,13 @@ class Sources:
 def make_value(what: Intervention, sources: Sources, baseline: Baseline) -> Value:
     """Return the function that gives an intervention's values. Call with the handle's lock held: it may run the model.
 
-    `baseline` holds the source runs' activations where the intervention is a patch.
+    `baseline` holds the source runs' activations where the intervention is a patch. Attention that the model closes
+    gets the value it has.
     """
     maker: Callable[..., Value] | None = _MAKERS.get(type(what))
     if maker is None:
         raise PatchError(f"the intervention {what.name!r} has no values yet.")
-    return maker(what, sources, baseline)
+    return kept_closed(maker(what, sources, baseline), sources.open(matched=isinstance(what, Patch)))
 
 
 def _patch(what: Patch, sources: Sources, baseline: Baseline) -> Value:
@@ -81,14 +93,24 @@ def _scale(what: Scale, sources: Sources, baseline: Baseline) -> Value:
     return lambda target, lane, now: now * what.factor
 
 
-def check_vector(what: Intervention, site: Site, shape: Sequence[int], by: Sequence[str] = ()) -> None:
-    """Raise PatchError where a vector has not as many entries as the cells of a site of this shape."""
+def check_vector(
+    what: Intervention, site: Site, shape: Sequence[int], by: Sequence[str] = (), neurons: Sequence[int] | None = None
+) -> None:
+    """Raise PatchError where a vector has not as many entries as the cells of a site of this shape.
+
+    `neurons` are those that every cell is confined to, None meaning all.
+    """
     if not isinstance(what, Vector) or isinstance(what.values, float):
         return
     entries, last = len(what.values), site.axes[-1]  # type: ignore[arg-type]
     if last in by or last in ("dest", "src"):
         raise PatchError(f"a cell of {site.name} is one number here and the vector has {entries}; give one number.")
-    if entries != shape[-1]:
+    if neurons is not None and entries != len(neurons):
+        raise PatchError(
+            f"the vector has {entries} entries and neurons= names {len(neurons)} of {site.name}; give {len(neurons)}, "
+            "or one number."
+        )
+    if neurons is None and entries != shape[-1]:
         raise PatchError(f"the vector has {entries} entries and {site.name} has {shape[-1]}; give as many.")
 
 
@@ -104,21 +126,19 @@ def _vector(what: Vector, sources: Sources, baseline: Baseline) -> Value:
 
 def _noise(what: Noise, sources: Sources, baseline: Baseline) -> Value:
     unit = what.sigma * sources.handle.embedding_std
-    drawn: dict[tuple[str, int, int], Tensor] = {}
     # Continuations of one prompt have different lengths and share the noise of what they have in common.
     longest: dict[int, int] = defaultdict(int)
     for each in sources.lanes:
         longest[each.number] = max(longest[each.number], len(each.ids(sources.base)))
 
     def value(target: Target, lane: Lane, now: Tensor) -> Tensor:
-        # Drawn for the whole activation, so that a place gets the same noise whichever cells ride along.
+        # Drawn for the whole activation, so that a place gets the same noise whichever cells ride along; and again
+        # for every cell, as all draws of a sweep together may be larger than the model.
         site, place = target
-        key = (hook_of(target), lane.number, lane.sample)
-        if key not in drawn:
-            generator = torch.Generator().manual_seed(sources.random(lane, hook_of(target)))
-            shape = _extents(sources.handle, site, longest[lane.number])
-            drawn[key] = torch.randn(shape, generator=generator, dtype=torch.float64)
-        own = drawn[key][tuple(map(slice, _extents(sources.handle, site, len(lane.ids(sources.base)))))]
+        generator = torch.Generator().manual_seed(sources.random(lane, hook_of(target)))
+        shape = _extents(sources.handle, site, longest[lane.number])
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+        own = drawn[tuple(map(slice, _extents(sources.handle, site, len(lane.ids(sources.base)))))]
         return now + unit * own[index_in(site, place, lane, sources.base)].to(now)
 
     return value

@@ -11,6 +11,7 @@ import ipywidgets as w
 from ..engine.handle import ModelHandle
 from ..engine.run import Run
 from ..sites import SITES
+from .choices import Choices
 from .settings import SHOWN
 from .text import Line
 
@@ -32,24 +33,19 @@ _METRICS = {
     "kl_clean": "KL to clean",
     "kl_corrupted": "KL to corrupted",
 }
-_INTERVENTIONS = {
-    "patch": "take the other run's activation",
-    "zero": "set the activation to zero",
-    "scale": "halve the activation",
-    "noise": "add Gaussian noise of 3 sigma, 10 draws",
-    "mask": "keep what the metric's gradient raises, drop the rest",
-}
 
 
 class Controls:
     """The controls and their values; `on_change` is called when a value changes, the others by the buttons.
 
+    `choices` are the entries of the intervention control; one that lacks something is not taken, and `told` says why.
     `lock` is the Explorer's: other threads wait while the controls are being set.
     """
 
     def __init__(
         self,
         handle: ModelHandle,
+        choices: Choices,
         lock: threading.RLock,
         on_change: Callable[[], None],
         on_run: Callable[[], None],
@@ -61,11 +57,8 @@ class Controls:
             tooltips=[f"{site.words} ({site.hook})" for site in there],
         )
         self.by = w.Dropdown(options=_granularities(str(self.site.value)), layout=w.Layout(width="auto"))
-        self.intervention = w.Dropdown(
-            options=list(_INTERVENTIONS),
-            tooltip="; ".join(f"{name}: {told}" for name, told in _INTERVENTIONS.items()),
-            layout=w.Layout(width="auto"),
-        )
+        self.intervention = w.Dropdown(options=choices.options, tooltip=choices.tooltip, layout=w.Layout(width="auto"))
+        self.told = Line("pw-x-error", "pw-x-told-control")
         self.direction = w.ToggleButtons(
             options=[("Denoise", "denoise"), ("Noise", "noise")],
             tooltips=["put clean activations into the corrupted run", "put corrupted activations into the clean run"],
@@ -78,9 +71,10 @@ class Controls:
         self.bar = w.IntProgress(value=0, max=1, layout=w.Layout(width="auto"))
         self.progress = Line("pw-x-dim", "pw-x-progress-text")
         self._silent, self._lock = False, lock
-        self._on_change = on_change
+        self._on_change, self._choices = on_change, choices
         self.site.observe(self._site_changed, "value")
-        for control in (self.by, self.intervention, self.direction, self.metric):
+        self.intervention.observe(self._intervention_changed, "value")
+        for control in (self.by, self.direction, self.metric):
             control.observe(self._changed, "value")
         self.run.on_click(lambda _: on_run())
         self.cancel.on_click(lambda _: on_cancel())
@@ -94,7 +88,7 @@ class Controls:
         buttons = w.HBox([self.run, self.cancel])
         row = w.Box([self.site, self.by, self.intervention, self.direction, self.metric, buttons])
         row.add_class("pw-x-bar")
-        self.box = w.VBox([row, self.bar])
+        self.box = w.VBox([row, self.told, self.bar])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -102,19 +96,43 @@ class Controls:
         # The page sets the site before this side has exchanged the granularities: one of another site does not count.
         site, by = SITES[str(self.site.value)], self.by.value
         by = by if by in site.by else site.granularity()
-        values = {name: getattr(self, name).value for name in ("intervention", "direction", "metric")}
-        return {"site": site.name, "by": list(by), **values}
+        chosen = self._choices.plain(str(self.intervention.value))
+        values = {name: getattr(self, name).value for name in ("direction", "metric")}
+        return {"site": site.name, "by": list(by), "intervention": chosen, **values}
 
     def apply(self, settings: dict[str, Any]) -> None:
         """Set the controls to `settings` without calling `on_change`."""
         with self._lock:
             self._silent = True
             try:
-                for name in ("site", "intervention", "direction", "metric"):
+                self._offer(settings["intervention"])
+                for name in ("site", "direction", "metric"):
                     getattr(self, name).value = settings[name]
                 self.by.value = tuple(settings["by"])
             finally:
                 self._silent = False
+
+    def begin_with(self, intervention: object) -> None:
+        """Make an intervention an entry and choose it, without calling back; raises PatchError where that cannot be."""
+        with self._lock:
+            silent, self._silent = self._silent, True
+            try:
+                self._offer(intervention)
+            finally:
+                self._silent = silent
+
+    def take(self, intervention: object) -> None:
+        """The same, calling back."""
+        self.begin_with(intervention)
+        self._changed(None)
+
+    def _offer(self, intervention: object) -> None:
+        """Choose an intervention, which becomes an entry where it is none yet."""
+        name = self._choices.add(intervention)
+        if self.intervention.options != tuple(self._choices.options):
+            self.intervention.options = self._choices.options
+        self.intervention.value = name
+        self.told.say("")
 
     def show(self, run: Run | None) -> None:
         """Show how far a run is; None shows an idle bar."""
@@ -138,9 +156,25 @@ class Controls:
             self._silent = silent
         self._changed(None)
 
+    def _intervention_changed(self, change: dict[str, Any]) -> None:
+        """Take an entry, or go back to the one before and tell what the entry lacks."""
+        with self._lock:
+            if self._silent:
+                return
+            lacks = self._choices.lacks(change["new"])
+            self.told.say(lacks)
+            if lacks:
+                self._silent = True
+                self.intervention.value = change["old"]
+                self._silent = False
+                return
+        self._changed(None)
+
     def _changed(self, _change: object) -> None:
         with self._lock:
             silent = self._silent
+            if not silent:
+                self.told.say("")
         if not silent:
             self._on_change()
 

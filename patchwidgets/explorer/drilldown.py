@@ -6,28 +6,27 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import ipywidgets as w
 import numpy as np
 
 from ..engine.handle import ModelHandle
-from ..engine.inspect import Cell, Inspection, inspect_cells, score, top_tokens
+from ..engine.inspect import Cell, Inspection, inspect_cells
+from ..engine.patch import check_plan
 from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
 from ..engine.sweep import start
+from ..engine.values import Encode
 from ..errors import PatchError
-from ..grid import Grid, make_grid
-from ..metrics import gap_too_small, get_metrics
+from ..grid import Grid, Tokens, make_grid
 from ..sites import get_site
-from ..views import AttentionView, Heatmap, Predictions, label_columns
-from ..words import meaning
+from ..views import AttentionView, Heatmap, Predictions
 from .lines import last_maker, note_of
 from .live import LiveMap
-from .opened import Opened, Patches, label_of, meant_by, name_of, open_cell, patches_of, tokens_of
+from .opened import Opened, Patches, drawn, fitting, open_cell, patches_of
+from .panels import attention_rows, empty_parts, empty_tables, part_values, prediction_tables
 from .text import Line
 
-_TOP = 6
 _HINT = "Select a cell to see the heads behind it, and what the model would say."
 _LOG = logging.getLogger(__name__)
 
@@ -35,13 +34,19 @@ _LOG = logging.getLogger(__name__)
 class Drilldown:
     """The panel beside the heatmap, with an error line of its own.
 
-    `lock` is the Explorer's; `submit` runs a function on the Explorer's worker thread.
+    `lock` is the Explorer's; `submit` runs a function on the Explorer's worker thread; `encode` gives the prompts of
+    the dataset that means and samples are made from.
     """
 
     def __init__(
-        self, handle: ModelHandle, group: str, lock: threading.RLock, submit: Callable[[Callable[[], None]], None]
+        self,
+        handle: ModelHandle,
+        group: str,
+        lock: threading.RLock,
+        submit: Callable[[Callable[[], None]], None],
+        encode: Encode,
     ) -> None:
-        self._handle, self._lock, self._submit = handle, lock, submit
+        self._handle, self._lock, self._submit, self._encode = handle, lock, submit, encode
         self._opened: Opened | None = None
         self._run: Run | None = None
         self._seen: tuple[Patches, Inspection] | None = None
@@ -79,6 +84,13 @@ class Drilldown:
         with self._lock:
             self._drop_heads()
             self._show(None)
+            self.hint.say(_HINT)
+
+    def refuse(self, why: str) -> None:
+        """Say why there is nothing to open."""
+        with self._lock:
+            self.close()
+            self.hint.say(why)
 
     def open(self, plan: Plan, metric: str, cell: Cell) -> None:
         """Open a cell of a sweep; a cell that is a head opens as that head."""
@@ -110,7 +122,7 @@ class Drilldown:
             if self._seen is None:
                 self._submit(lambda: self._look(opened))
             else:
-                self._show_parts(opened, *self._seen)
+                self.parts.show(**part_values(opened, *self._seen))
 
     def _close_head(self) -> None:
         with self._lock:
@@ -139,11 +151,9 @@ class Drilldown:
 
     def _show_empty(self, opened: Opened) -> None:
         patches = patches_of(self._handle, opened)
-        self.predictions.show([{**run, "rows": []} for run in _runs(opened, patches)[:3]])
+        self.predictions.show(empty_tables(opened, patches), title=f"Next token{drawn(opened)}")
         self.attention.show({}, [], np.empty((0, 0, 0)), title="")
-        columns = label_columns("", [site for site, _ in patches.parts])
-        scale = {"quantity": "normalized", "limit": 1.0, "state": "empty"}
-        self.parts.show([str(opened.layer)], columns, **_parts_traits(opened, patches), **scale)
+        self.parts.show(**empty_parts(opened, patches))
 
     def _arrange(self) -> None:
         """Show the cards that have something to say about what is open."""
@@ -174,6 +184,7 @@ class Drilldown:
                 self._handle, plan.pair, get_site("z"), by, plan.patch, plan.metrics, {"pos": [position]},
                 intervention=plan.intervention,
             )  # fmt: skip
+            check_plan(self._handle, heads, self._encode)
         except PatchError as error:
             heads = error
         with self._lock:
@@ -181,9 +192,9 @@ class Drilldown:
             if now is None or now.plan is not plan or now.cell != opened.cell:
                 return
             if isinstance(heads, PatchError):
-                self.error.say(str(heads))
+                self.error.say(f"Heads: {heads}")
                 return
-            self._run = start(self._handle, heads)
+            self._run = start(self._handle, heads, encode=self._encode)
             self._follow_heads(now, position, self._run, [])
             self._run.subscribe(self._heads_arrived)
             self._arrange()
@@ -199,7 +210,7 @@ class Drilldown:
 
     def _heads_grid(self, opened: Opened) -> Grid:
         labels = {"layer": range(self._handle.n_layers), "head": range(self._handle.n_heads)}
-        return make_grid(("layer", "head"), labels, tokens_of(opened.plan.pair))
+        return make_grid(("layer", "head"), labels, Tokens([], []))
 
     def _heads_title(self, opened: Opened, position: int) -> str:
         return f"Heads writing at '{opened.token(position)}', by layer"
@@ -215,11 +226,10 @@ class Drilldown:
         try:
             if opened is not self._opened:
                 return
-            patches = patches_of(self._handle, opened)
-            plan = opened.plan
+            patches, plan = fitting(self._handle, opened), opened.plan
             seen = inspect_cells(
                 self._handle, plan.pair, plan.patch, patches.cells, opened.head, intervention=plan.intervention,
-                metric=plan.metrics[0],
+                metric=plan.metrics[0], encode=self._encode,
             )  # fmt: skip
             with self._lock:
                 if opened is self._opened:
@@ -233,67 +243,10 @@ class Drilldown:
 
     def _show_seen(self, opened: Opened, patches: Patches, seen: Inspection) -> None:
         self._seen = (patches, seen)
-        self._show_predictions(opened, patches, seen)
-        self._show_parts(opened, patches, seen)
+        self.predictions.show(prediction_tables(opened, patches, seen, self._handle.tokenizer))
+        self.parts.show(**part_values(opened, patches, seen))
         if opened.head is not None:
-            self._show_attention(opened, opened.head, patches, seen)
-
-    def _show_predictions(self, opened: Opened, patches: Patches, seen: Inspection) -> None:
-        pair, tokenizer = opened.plan.pair, self._handle.tokenizer
-        marks = {pair.answer: "answer", pair.foil: "foil"}
-        self.predictions.show([
-            {**run, "rows": [
-                {"token": tokenizer.text(token), "prob": probability, "logit": logit, "mark": marks.get(token, "")}
-                for token, probability, logit in top_tokens(logits, _TOP)
-            ]}
-            for run, logits in zip(_runs(opened, patches)[:3], seen.logits, strict=False)
-        ])  # fmt: skip
-
-    def _show_parts(self, opened: Opened, patches: Patches, seen: Inspection) -> None:
-        if not patches.parts:
-            return
-        values = score(get_metrics(opened.metric), seen.logits, opened.plan.pair)[0]
-        clean, corrupted = values[:2]
-        base, source = (corrupted, clean) if opened.plan.patch.base == "corrupted" else (clean, corrupted)
-        patched = values[3 : 3 + len(patches.parts)]
-        effect, small = patched - base, gap_too_small(base, source)
-        self.parts.show(
-            [str(opened.layer)],
-            label_columns("", [site for site, _ in patches.parts]),
-            normalized=[effect * np.nan if small else effect / (source - base)],
-            effect=[effect],
-            patched=[patched],
-            status=[np.zeros(len(effect), dtype=np.uint8)],
-            **_parts_traits(opened, patches),
-            quantity="effect" if small else "normalized",
-            limit=float(np.abs(effect).max() or 1.0) if small else 1.0,
-            state="done",
-        )
-
-    def _show_attention(self, opened: Opened, head: tuple[int, int], patches: Patches, seen: Inspection) -> None:
-        assert seen.attention is not None
-        rows = [0, 1, 2, *([len(seen.attention) - 1] if patches.own else [])]
-        extra = {} if opened.position is None else {"dest": opened.position}
-        columns = tokens_of(opened.plan.pair).columns(range(opened.plan.pair.length))
-        title = f"Attention of head {name_of(head)}"
-        self.attention.show(columns, _runs(opened, patches), seen.attention[rows], title=title, **extra)
-
-
-def _runs(opened: Opened, patches: Patches) -> list[dict[str, str]]:
-    """Return the runs as views name them: clean, corrupted, the patched one, and the cell's own if it is another."""
-    placed = [patches.patched, *([patches.own] if patches.own else [])]
-    plain = [{"name": name, "label": name} for name in ("clean", "corrupted")]
-    return plain + [{"name": "patched", "label": f"patched: {label_of(opened, one)}"} for one in placed]
-
-
-def _parts_traits(opened: Opened, patches: Patches) -> dict[str, Any]:
-    said = {**meaning(meant_by(opened.plan)), "title": opened.title}
-    return {
-        "row_title": "layer",
-        "row_keys": [{"layer": opened.layer}],
-        "col_keys": [{} for _ in patches.parts],
-        "words": said,
-    }
+            self.attention.show(**attention_rows(opened, opened.head, patches, seen))
 
 
 def _told(error: BaseException) -> str:

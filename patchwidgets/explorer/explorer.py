@@ -13,6 +13,7 @@ from typing import Any
 import ipywidgets as w
 import traitlets as t
 
+from ..datasets import Dataset
 from ..encoding import encode_prompts, unknown_words
 from ..engine.handle import ModelHandle, handle_of
 from ..engine.model import load_model
@@ -20,16 +21,19 @@ from ..engine.plan import Plan
 from ..engine.run import Run
 from ..engine.sweep import start
 from ..errors import PatchError, PromptError
+from ..interventions import Intervention
 from ..presets import PRESETS
 from ..prompts import EncodedPair, PromptPair, check_pair
 from ..result import PatchResult
+from .aligning import Aligning
+from .choices import Choices, Prompts
 from .controls import Controls
 from .drilldown import Drilldown
 from .kept import Kept, Pause, key_of
 from .offers import Offers, make_offers, offer
 from .prompts import PromptEntry
 from .screen import Screen, title_of
-from .settings import completed, pair_of, plan_of, settings_of
+from .settings import align_of, completed, pair_of, plan_of, settings_of
 from .text import close_all
 from .worker import Deadline, Worker, wait_until_idle
 
@@ -37,24 +41,34 @@ _PAUSE = 0.4
 _LOG = logging.getLogger(__name__)
 
 
-def explore(model: Any = None, pair: PromptPair | None = None) -> Explorer:
+def explore(
+    model: Any = None,
+    pair: PromptPair | None = None,
+    *,
+    dataset: Dataset | None = None,
+    intervention: str | Intervention | None = None,
+) -> Explorer:
     """Return the Explorer on a model (the embedded one when None), opened with `pair` or the default demo.
+
+    `dataset` is what the interventions mean and resample are made from. `intervention` is the one to begin with: a word
+    of the control, or an object such as `pw.Vector([...])`, which stands in the control under its own word.
 
     >>> explorer = explore()
     >>> result = explorer.run().wait()
     >>> explorer.wait().metrics
     ('logit_diff',)
     """
-    return Explorer(model, pair)
+    return Explorer(model, pair, dataset=dataset, intervention=intervention)
 
 
 class Explorer(w.VBox):
     """Activation patching live in a notebook.
 
     Traits to use in the next cell: `result` (the PatchResult on screen, or None), `selection` (a DataFrame with the
-    row of the selected cell, or None), `settings` (plain data: clean, corrupted, answer, foil, site, by, direction,
-    metric). Assigning some or all of the settings changes the Explorer; an answer or foil of None lets the model
-    choose. What nobody knows is a PatchError, and the settings stay.
+    row of the selected cell, or None), `settings` (plain data: clean, corrupted, answer, foil, alignment, site, by,
+    intervention, direction, metric). Assigning some or all of the settings changes the Explorer; an answer or foil of
+    None lets the model choose, an alignment of None is the one proposed. What nobody knows is a PatchError, and the
+    settings stay. `intervention` is the object in use, and may be assigned.
 
     A function that observes a trait may be called in any thread and must not wait for the Explorer.
     """
@@ -65,10 +79,18 @@ class Explorer(w.VBox):
 
     _closed = True
 
-    def __init__(self, model: Any = None, pair: PromptPair | None = None) -> None:
+    def __init__(
+        self,
+        model: Any = None,
+        pair: PromptPair | None = None,
+        *,
+        dataset: Dataset | None = None,
+        intervention: str | Intervention | None = None,
+    ) -> None:
         pair = PRESETS[0].pair if pair is None else check_pair(pair)
         if pair.at != -1:
             raise PatchError("the Explorer reads the last position; give a pair without at=, or use pw.patch.")
+        self._choices = Choices(dataset)
         self._model = load_model() if model is None else model
         self._handle: ModelHandle = handle_of(self._model)
         self._handle.check_ready()
@@ -81,15 +103,31 @@ class Explorer(w.VBox):
         self._offers: Offers | None = None
         self._live = self._writing = False
         self._entry = PromptEntry(lock, self._prompts_changed, title_of(self._handle))
-        self._controls = Controls(self._handle, lock, self._controls_changed, self._run_pressed, self.cancel)
-        self._drilldown = Drilldown(self._handle, group, lock, self._worker.submit)
-        self._screen = Screen(group, lock, self._controls, self._drilldown, self._publish)
+        self._prompts_of = Prompts(self._handle)
+        self._aligning = Aligning(group, lock, lambda: self._prompts_changed(True))
+        self._controls = Controls(
+            self._handle, self._choices, lock, self._controls_changed, self._run_pressed, self.cancel
+        )
+        self._drilldown = Drilldown(self._handle, group, lock, self._worker.submit, self._prompts_of)
+        self._screen = Screen(group, lock, self._aligning, self._controls, self._drilldown, self._publish)
         self._map = self._screen.map
         self._closed = False
         super().__init__(self._screen.layout(self._entry))
         self.add_class("pw-x-root")
         self._entry.set(pair, self._handle.tokenizer.text)
+        if intervention is not None:
+            self._controls.begin_with(intervention)
         self._refresh()
+
+    @property
+    def intervention(self) -> Intervention:
+        """The intervention in use. Assign an object such as `pw.Vector([...])`, or a word of the control."""
+        present = self._present()
+        return self._choices.make(present["intervention"], present["direction"])
+
+    @intervention.setter
+    def intervention(self, value: str | Intervention) -> None:
+        self._controls.take(value)
 
     def run(self) -> Run:
         """Measure the cells of the present settings and return the run; what was measured before comes at once.
@@ -103,7 +141,7 @@ class Explorer(w.VBox):
         while True:
             asked = self._present()
             try:
-                plan = plan_of(self._handle, asked)
+                plan = self._plan(asked)
             except PatchError as error:
                 with self._lock:
                     if asked != self._present():
@@ -165,7 +203,12 @@ class Explorer(w.VBox):
     def _present(self) -> dict[str, Any]:
         """Return what is entered and chosen now."""
         with self._lock:
-            return settings_of(self._entry.pair, self._controls.settings)
+            pair = self._entry.pair
+            matches = self._aligning.matches((pair.clean, pair.corrupted))
+            return settings_of(pair, matches, self._controls.settings)
+
+    def _plan(self, asked: dict[str, Any]) -> Plan:
+        return plan_of(self._handle, asked, self._choices, self._prompts_of)
 
     def _write_settings(self) -> None:
         with self._lock:
@@ -180,7 +223,7 @@ class Explorer(w.VBox):
         with self._lock:
             if self._writing:
                 return proposal["value"]
-            return completed(proposal["value"], self._present(), self._entry.auto, self._handle)
+            return completed(proposal["value"], self._present(), self._entry.auto, self._handle, self._choices)
 
     @t.observe("settings")
     def _settings_assigned(self, change: dict[str, Any]) -> None:
@@ -189,10 +232,11 @@ class Explorer(w.VBox):
             if self._writing:
                 return
             new, pair = change["new"], pair_of(change["new"])
+            entered = pair != self._entry.pair or new["alignment"] != self._present()["alignment"]
             self._controls.apply(new)
-            entered = pair != self._entry.pair
             if entered:
                 self._entry.set(pair, self._handle.tokenizer.text)
+                self._aligning.set(new["alignment"], (pair.clean, pair.corrupted))
         if entered:
             self._pause.after(0.0, self._refresh)
         else:
@@ -215,13 +259,13 @@ class Explorer(w.VBox):
             self._write_settings()
             try:
                 pair = self._entry.pair
-                encoded = self._encoded = encode_prompts(pair, tokenizer)
+                encoded = self._encoded = encode_prompts(pair, tokenizer, align=align_of(self._present()))
             except PromptError as error:
                 self._encoded = None
                 self._complain(error)
                 return
             self._entry.warn_unknown(unknown_words(pair, encoded, tokenizer))
-            self._screen.show_tokens(encoded)
+            self._aligning.show(encoded, (pair.clean, pair.corrupted))
         self._worker.submit(lambda: self._guarded(lambda: self._offer(encoded)))
 
     def _offer(self, encoded: EncodedPair) -> None:
@@ -248,7 +292,7 @@ class Explorer(w.VBox):
                 return
             asked = self._present()
         try:
-            plan: Plan | PatchError = plan_of(self._handle, asked)
+            plan: Plan | PatchError = self._plan(asked)
         except PatchError as error:
             plan = error
         with self._lock:
@@ -277,7 +321,7 @@ class Explorer(w.VBox):
         self._entry.complain(None)
         run = self._kept.get(key_of(plan))
         if run is None:
-            run = start(self._handle, plan)
+            run = start(self._handle, plan, encode=self._prompts_of)
             self._kept.put(key_of(plan), run)
         self._write_settings()
         self._screen.show(plan, metric, run)

@@ -28,13 +28,22 @@ class LiveMap:
         self._selected: list[int] = []
         self._whole = True
 
-    def blank(self, grid: Grid, said: dict[str, str], *, line: int = -1, selected: Sequence[int] = ()) -> None:
-        """Show a grid in which nothing is measured yet."""
+    def blank(
+        self,
+        grid: Grid,
+        said: dict[str, str],
+        *,
+        line: int = -1,
+        selected: Sequence[int] = (),
+        status: np.ndarray | None = None,
+    ) -> None:
+        """Show a grid in which nothing is measured yet; `status` [row, column] says what never will be."""
         with self._lock:
             self._run, self._grid, self._selected = None, grid, list(selected)
             self.view.show(
-                grid.rows, grid.columns, row_title=grid.row_title, row_keys=grid.row_keys, col_keys=grid.col_keys,
-                line=line, state="empty", words=said, quantity="normalized", limit=1.0, selected=self._selected,
+                grid.rows, grid.columns, row_title=grid.row_title, row_keys=grid.row_keys, col_keys=grid.links,
+                status=status, line=line, state="empty", words=said, quantity="normalized", limit=1.0,
+                selected=self._selected,
             )  # fmt: skip
 
     def follow(

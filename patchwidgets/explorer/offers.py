@@ -29,7 +29,10 @@ class Offers:
 def make_offers(handle: ModelHandle, pair: EncodedPair) -> Offers:
     """Return what the model would say after both prompts; waits for the model."""
     with handle.lock:
-        logits = handle.forward(torch.tensor([pair.clean, pair.corrupted], device=handle.device), keep=1)[:, 0]
+        logits = [
+            handle.forward(torch.tensor([ids], device=handle.device), keep=1)[0, 0]
+            for ids in (pair.clean, pair.corrupted)
+        ]
     top = [[(i, handle.tokenizer.text(i), p) for i, p, _ in top_tokens(row, _OFFERED)] for row in logits]
     return Offers(pair, *top)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ..engine.handle import ModelHandle
-from ..engine.inspect import Cell
+from ..engine.inspect import Cell, misfit
 from ..engine.plan import Plan
-from ..grid import Tokens
-from ..prompts import EncodedPair
+from ..interventions import Noise, Resample
 from ..sites import get_site
+from .slots import column_of, columns_of
 from .text import shown_token
 
 _PARTS = ("resid_pre", "attn_out", "mlp_out", "resid_post")
-_INPUTS = ("q", "k", "v", "z")
+_INPUTS = ("q", "k", "v", "pattern", "z")
 
 Head = tuple[int, int]
 Placed = tuple[str, Cell]
@@ -41,7 +41,7 @@ class Opened:
 
     @property
     def position(self) -> int | None:
-        """The cell's token position, or None where the cell spans all tokens."""
+        """The cell's token position in the run that is changed, or None where the cell spans all tokens."""
         return self.cell.get("pos", self.cell.get("dest"))
 
     @property
@@ -50,11 +50,11 @@ class Opened:
         return self.head[0] if self.head else self.cell.get("layer", 0)
 
     def token(self, position: int) -> str:
-        """Return the token at a position as it is shown."""
-        clean, corrupted = (
-            shown_token(texts[position]) for texts in (self.plan.pair.clean_text, self.plan.pair.corrupted_text)
-        )
-        return clean if clean == corrupted else f"{clean}/{corrupted}"
+        """Return the token at a position of the run that is changed, and its counterpart where that is another."""
+        pair = self.plan.pair
+        column = columns_of(pair)[column_of(pair, self.plan.patch.base, position)]
+        texts = zip((pair.clean_text, pair.corrupted_text), column, strict=True)
+        return "/".join(dict.fromkeys(shown_token(run[at]) for run, at in texts if at is not None))
 
     @property
     def path(self) -> list[str | tuple[str, str]]:
@@ -80,11 +80,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches behind what is open: the one called "patched", parts each alone, and the cell's own if another."""
+    """The patches behind what is open: the one called "patched", parts each alone, and the cell's own if another.
+
+    `left` says of parts that the intervention cannot be made at why not.
+    """
 
     patched: Placed
     parts: list[Placed]
     own: Placed | None
+    left: list[str] = field(default_factory=list)
 
     @property
     def cells(self) -> list[Placed]:
@@ -112,6 +116,15 @@ def patches_of(handle: ModelHandle, opened: Opened) -> Patches:
     return Patches(("z", _head_cell(handle, opened.chosen, opened.position, "z")), parts, own)
 
 
+def fitting(handle: ModelHandle, opened: Opened) -> Patches:
+    """Return what to run, without the parts that the intervention cannot be made at. May run the model."""
+    patches = patches_of(handle, opened)
+    why = {site: misfit(handle, opened.plan.intervention, (site, cell)) for site, cell in patches.parts}
+    return replace(
+        patches, parts=[placed for placed in patches.parts if not why[placed[0]]], left=[*filter(None, why.values())]
+    )
+
+
 def label_of(opened: Opened, placed: Placed) -> str:
     """Return which patch a patched run is: the opened cell's, or the opened head's output."""
     if opened.chosen is None or placed == (opened.plan.name, opened.cell):
@@ -119,14 +132,17 @@ def label_of(opened: Opened, placed: Placed) -> str:
     return f"head {name_of(opened.chosen)}"
 
 
+def drawn(opened: Opened) -> str:
+    """Return what is shown of a patch that is drawn at random, for a title; "" where nothing is drawn."""
+    if not isinstance(opened.plan.intervention, (Noise, Resample)):
+        return ""
+    draws = opened.plan.samples
+    return f", patched: {f'mean of {draws} draws' if draws > 1 else 'one random draw'}"
+
+
 def name_of(head: Head) -> str:
     """Return a head as layer.head."""
     return f"{head[0]}.{head[1]}"
-
-
-def tokens_of(pair: EncodedPair) -> Tokens:
-    """Return the tokens over a grid's columns."""
-    return Tokens(pair.clean_text, pair.corrupted_text, pair.bos_at, pair.differs)
 
 
 def meant_by(plan: Plan) -> dict[str, object]:
@@ -142,5 +158,5 @@ def meant_by(plan: Plan) -> dict[str, object]:
 def _head_cell(handle: ModelHandle, head: Head, position: int | None, site: str) -> Cell:
     """Return the cell of one of a head's activations; keys and values are shared by a group of heads."""
     shared = handle.n_heads // handle.heads(get_site(site))
-    at = {} if position is None else {"pos": position}
+    at = {} if position is None else {"dest" if site == "pattern" else "pos": position}
     return {"layer": head[0], **at, "head": head[1] // shared}

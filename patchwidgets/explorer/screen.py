@@ -13,23 +13,23 @@ from .. import words
 from ..engine.handle import ModelHandle
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..grid import Grid, make_grid
-from ..prompts import EncodedPair
+from ..grid import Grid
 from ..result import PatchResult
-from ..views import TokenStrip
+from .aligning import Aligning
 from .controls import Controls
 from .drilldown import Drilldown
 from .kept import key_of
 from .live import LiveMap
-from .opened import meant_by, tokens_of
+from .opened import meant_by
 from .prompts import PromptEntry
+from .slots import first_status, plan_grid, unavailable_words, why_unavailable
 from .text import Line
 
 _NO_CELLS = np.empty(0, dtype=np.int64)
 
 
 class Screen:
-    """The token strip, the map and the lines about a run.
+    """The map and the lines about a run.
 
     `lock` is the Explorer's. `publish(result=..., selection=...)` is called with either or both when they change.
     """
@@ -38,18 +38,18 @@ class Screen:
         self,
         group: str,
         lock: threading.RLock,
+        aligning: Aligning,
         controls: Controls,
         drilldown: Drilldown,
         publish: Callable[..., None],
     ) -> None:
         self._lock, self._publish = lock, publish
-        self._controls, self._drilldown = controls, drilldown
+        self._aligning, self._controls, self._drilldown = aligning, controls, drilldown
         self.run: Run | None = None
         self.plan: Plan | None = None
         self._metric = ""
         self._grid: Grid | None = None
         self._selected: tuple[int, int] | None = None
-        self.strip = TokenStrip(group=group)
         self.map = LiveMap(group)
         self.error, self.warning = Line("pw-x-error"), Line("pw-x-warning")
         self._baselines, self._origin = Line(), Line("pw-x-dim")
@@ -63,16 +63,12 @@ class Screen:
         main = w.Box([self.map.view, self._drilldown.box])
         main.add_class("pw-x-main")
         self._main = main
-        return [entry.box, self.strip, self._controls.box, self.error, self.warning, told, main]
+        return [entry.box, self._aligning.box, self._controls.box, self.error, self.warning, told, main]
 
     def dim(self, stale: bool) -> None:
         """Show that what is on screen does not belong to what is entered, or that it does again."""
         for part in (self._told, self._main):
             (part.add_class if stale else part.remove_class)("pw-x-stale")
-
-    def show_tokens(self, pair: EncodedPair) -> None:
-        """Show the two prompts' tokens."""
-        self.strip.columns = tokens_of(pair).columns(range(pair.length))
 
     def show(self, plan: Plan, metric: str, run: Run | None) -> None:
         """Show a plan's map, as `run` fills it or blank; another run is cancelled.
@@ -88,9 +84,8 @@ class Screen:
             elif metric != self._metric:
                 self._drilldown.rescore(metric)
             self.run, self.plan, self._metric = run, plan, metric
-            self._grid = make_grid(plan.by, plan.labels, tokens_of(plan.pair))
-            # Unless the tokens are the map's own columns.
-            self.strip.layout.display = "none" if {"pos", "src", "dest"} & set(plan.by) else None
+            self._grid = plan_grid(plan)
+            self._aligning.arrange(bool({"pos", "src", "dest"} & set(plan.by)))
             self._clear()
             self.dim(False)
             if run is None:
@@ -109,6 +104,10 @@ class Screen:
             self.map.select(self._selected)
             if self.run is not None:
                 self._publish(selection=self._selection(self.run.snapshot().select(self._metric)))
+            unavailable = why_unavailable(plan, grid, row, col)
+            if unavailable:
+                self._drilldown.refuse(unavailable)
+                return
             self._drilldown.open(plan, self._metric, {axis: int(i) for axis, i in grid.key(row, col).items()})
 
     def _clear(self) -> None:
@@ -116,7 +115,8 @@ class Screen:
             line.say("")
 
     def _show_blank(self, plan: Plan, grid: Grid) -> None:
-        self.map.blank(grid, words.meaning(meant_by(plan)), selected=self._selected or ())
+        said, status = {**words.meaning(meant_by(plan)), **unavailable_words(plan)}, first_status(plan, grid)
+        self.map.blank(grid, said, selected=self._selected or (), status=status)
         self._controls.show(None)
         self._publish(result=None, selection=None)
 
@@ -125,7 +125,8 @@ class Screen:
             self._publish(result=None)
         if self._selected is None:
             self._publish(selection=None)
-        self.map.follow(run, grid, metric, selected=self._selected or ())
+        said = unavailable_words(self.plan) if self.plan else {}
+        self.map.follow(run, grid, metric, said=said, selected=self._selected or ())
         run.subscribe(self._arrived)
         if not run.finished:
             self._arrived(run, _NO_CELLS)
@@ -170,9 +171,10 @@ class Screen:
         return int(self._grid.raster[cell[0] * self._grid.shape[1] + cell[1]])
 
     def _selection(self, result: PatchResult) -> Any:
-        """Return the selected cell's row of the result's table."""
+        """Return the selected cell's row of the result's table; None for a place without a cell."""
         assert self._selected is not None
-        return result.to_dataframe().iloc[[self._flat(self._selected)]]
+        flat = self._flat(self._selected)
+        return None if flat < 0 else result.to_dataframe().iloc[[flat]]
 
 
 def title_of(handle: ModelHandle) -> Line:

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..encoding import encode_pair
+from ..alignment import Alignment
+from ..encoding import encode_pair, encode_prompts
 from ..engine.gradients import check_mask
 from ..engine.handle import ModelHandle
+from ..engine.patch import check_plan
 from ..engine.plan import Plan, make_plan
+from ..engine.values import Encode
 from ..errors import PatchError, PromptError, quoted, unknown
-from ..interventions import Mask, Patch, get_intervention
+from ..interventions import Mask, Patch
 from ..metrics import METRICS, get_metrics
 from ..prompts import PromptPair
 from ..sites import get_site
+from .choices import Choices
 
 PROMPTS = ("clean", "corrupted", "answer", "foil")
-CONTROLS = ("site", "by", "intervention", "direction", "metric")
-
-OFFERED = ("patch", "zero", "scale", "noise", "mask")
-"""The interventions that need nothing but the two prompts."""
-
-
 SHOWN = ("logit_diff", "logit", "logprob", "prob", "rank", "kl_clean", "kl_corrupted")
 """The metrics that can be chosen."""
 
@@ -31,36 +29,48 @@ def pair_of(settings: Mapping[str, Any]) -> PromptPair:
     return PromptPair(**{name: settings[name] for name in PROMPTS})
 
 
-def plan_of(handle: ModelHandle, settings: Mapping[str, Any]) -> Plan:
+def align_of(settings: Mapping[str, Any]) -> object:
+    """Return what `encode_prompts` is to align the prompts of settings by."""
+    return "auto" if settings["alignment"] is None else settings["alignment"]
+
+
+def plan_of(handle: ModelHandle, settings: Mapping[str, Any], choices: Choices, encode: Encode) -> Plan:
     """Return the plan of settings; every metric that applies is measured, one is shown.
 
-    May wait for the model: the error for an answer that is no token suggests what the model rates highest.
+    `choices` tells which intervention is meant, `encode` gives the prompts of the dataset it may be made from. May wait
+    for the model: the error for an answer that is no token suggests what the model rates highest.
     """
     shown, tokenizer = METRICS[settings["metric"]], handle.tokenizer
-    encoded = encode_pair(pair_of(settings), tokenizer, needs_foil=shown.needs_foil, rate=handle.rate)
+    encoded = encode_pair(
+        pair_of(settings), tokenizer, needs_foil=shown.needs_foil, rate=handle.rate, align=align_of(settings)
+    )
     if any(len(sequence) > 1 for sequence in (*encoded.answers, *encoded.foils)):
         raise PromptError("the Explorer reads one token; for several in a row use pw.patch, metric logprob.", "answer")
     names = [metric.name for metric in METRICS.values() if encoded.foils or not metric.needs_foil]
     # The first metric is the one whose gradient a mask follows.
     names.sort(key=lambda name: name != shown.name)
     site, by, patch = get_site(settings["site"]), tuple(settings["by"]), Patch(settings["direction"])
-    what = get_intervention(settings["intervention"], patch.direction)
+    what = choices.make(settings["intervention"], patch.direction)
     plan = make_plan(handle, encoded, site, by, patch, get_metrics(names), {}, intervention=what)
     if isinstance(what, Mask):
         check_mask(plan.metrics[0], (), False, patch.base)
+    check_plan(handle, plan, encode)
     return plan
 
 
-def settings_of(pair: PromptPair, controls: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a pair and the values of the controls as settings."""
-    return {**{name: getattr(pair, name) for name in PROMPTS}, **controls}
+def settings_of(pair: PromptPair, alignment: list[list[int]] | None, controls: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pair, the matches made by hand and the values of the controls as settings."""
+    return {**{name: getattr(pair, name) for name in PROMPTS}, "alignment": alignment, **controls}
 
 
-def completed(given: object, present: Mapping[str, Any], auto: Collection[str], handle: ModelHandle) -> dict[str, Any]:
+def completed(
+    given: object, present: Mapping[str, Any], auto: Collection[str], handle: ModelHandle, choices: Choices
+) -> dict[str, Any]:
     """Return assigned settings, checked, with the present ones where nothing was given.
 
-    `auto` names those of answer and foil that the model chose: for new prompts it chooses again. A granularity that the
-    new site lacks gives way to the site's default. What nobody knows is a PatchError with the nearest name.
+    An alignment goes with the prompts it was made for: other prompts bring their own proposal. `auto` names those of
+    answer and foil that the model chose: for new prompts it chooses again. A granularity that the new site lacks gives
+    way to the site's default. What nobody knows is a PatchError with the nearest name.
     """
     if not isinstance(given, Mapping):
         raise PatchError(f"settings must be a dict, not {quoted(given)}; assign {{'site': 'z'}}, for instance.")
@@ -70,11 +80,24 @@ def completed(given: object, present: Mapping[str, Any], auto: Collection[str], 
     settings = {**present, **given}
     moved = any(settings[name] != present[name] for name in ("clean", "corrupted"))
     settings |= {name: None for name in auto if moved and name not in given}
+    settings |= {"alignment": None} if moved and "alignment" not in given else {}
     pair = pair_of(settings)
-    return settings_of(pair, _controls(settings, "by" in given, handle))
+    alignment = _alignment(pair, settings["alignment"], handle)
+    return settings_of(pair, alignment, _controls(settings, "by" in given, handle, choices))
 
 
-def _controls(settings: Mapping[str, Any], by_given: bool, handle: ModelHandle) -> dict[str, Any]:
+def _alignment(pair: PromptPair, given: object, handle: ModelHandle) -> list[list[int]] | None:
+    """Return an alignment as plain matches, after the check that it fits the prompts."""
+    if given is None:
+        return None
+    if not isinstance(given, (Alignment, list, tuple)):
+        raise PatchError(f"alignment must be None or a list of [clean, corrupted] positions, not {quoted(given)}.")
+    encoded = encode_prompts(pair, handle.tokenizer, align=given)
+    columns = encoded.alignment or Alignment.one_to_one(encoded.length)
+    return [list(match) for match in columns.matches]
+
+
+def _controls(settings: Mapping[str, Any], by_given: bool, handle: ModelHandle, choices: Choices) -> dict[str, Any]:
     site, by, metric = get_site(settings["site"]), settings["by"], settings["metric"]
     handle.hook(site, 0)
     if not by_given and tuple(by) not in site.by:
@@ -82,10 +105,8 @@ def _controls(settings: Mapping[str, Any], by_given: bool, handle: ModelHandle) 
     if not isinstance(metric, str) or metric not in SHOWN:
         raise unknown("metric", metric, SHOWN)
     direction = Patch(settings["direction"]).direction
-    what = settings["intervention"]
-    if what not in OFFERED:
-        raise unknown("intervention", what, OFFERED)
+    what = choices.checked(settings["intervention"])
     return {
-        "site": site.name, "by": list(site.granularity(by)), "intervention": what, "direction": direction,
-        "metric": metric,
+        "site": site.name, "by": list(site.granularity(by)), "intervention": choices.spelled(what),
+        "direction": direction, "metric": metric,
     }  # fmt: skip

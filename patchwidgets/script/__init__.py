@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ..metrics import METRICS, gap_too_small
-from ..words import meaning
+from ..words import meaning, stands
 from .literals import WIDTH, Code, assigned, call, literal
 from .runs import gradients, parameters, runs, swept_sites
 from .scores import custom_name, formula, helpers, reads
@@ -49,13 +49,13 @@ def _customs(settings: Settings) -> list[str]:
 
 def _title(settings: Settings) -> str:
     patch = settings.patch
-    title = f"{meaning(settings.p)['title']}, measured with TransformerLens alone.".replace("\\", "\\\\")
     told = (
         f"Prints the cell, the metric, its value, and the normalized effect: 0 is the {patch.base} run, 1 the "
         f"{patch.source} run."
     )
-    title = title.replace('"', "'")
-    return "\n\n".join(['"""' + textwrap.fill(title, WIDTH - 4), textwrap.fill(told, WIDTH - 4) + '\n"""'])
+    said = [f"{meaning(settings.p)['title']}, measured with TransformerLens alone.", *stands(settings.p), told]
+    lines = (textwrap.fill(line.replace("\\", "\\\\").replace('"', "'"), WIDTH - 4) for line in said)
+    return '"""' + "\n\n".join(lines) + '\n"""'
 
 
 _MODULES = {
@@ -136,10 +136,10 @@ def _measure(settings: Settings) -> str:
             ]
     if "tokens" in read:
         base = settings.patch.base
-        tail = f", *{_tail(settings, 'answer')}" if settings.tailed else ""
         lines += [
             f'        ids = {settings.patch.source} if cell == ("{settings.patch.source} run",) else {base}',
-            f"        tokens = torch.tensor([[*ids{tail}]]{settings.device})",
+            f"        tokens = torch.tensor([ids]{settings.device})",
+            *(["        logits = logits[: len(ids)]"] if settings.tailed else []),
         ]
     return "\n".join(
         [

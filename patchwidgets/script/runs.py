@@ -124,8 +124,23 @@ def gradients(settings: Settings) -> str:
         "        hooks = [(name, partial(keep, name=name)) for name in names]\n"
         f"        last = model.run_with_hooks(tokens, fwd_hooks=hooks)[0, {settings.at}]\n"
         f"        found = torch.autograd.grad({followed}, [seen[name] for name in names])\n"
-        "    return {name: gradient[0] for name, gradient in zip(names, found)}"
+        f"{indented(chr(10).join(_returned(sites)))}"
     )
+
+
+def _returned(sites: Sequence[Site]) -> list[str]:
+    """Return the lines that give the gradients back; nothing depends on attention that is closed."""
+    each = "{name: gradient[0] for name, gradient in zip(names, found)}"
+    if not any(site.name == "pattern" for site in sites):
+        return [f"return {each}"]
+    others = [] if len(sites) == 1 else ['if name.endswith("hook_pattern"):']
+    pad = "    " * len(others)
+    return [
+        f"found = {each}",
+        "for name, gradient in found.items():",
+        *(f"    {line}" for line in [*others, f"{pad}gradient[~open_in(name, gradient)] = 0"]),
+        "return found",
+    ]
 
 
 def _cells(settings: Settings) -> list[str]:
@@ -197,7 +212,7 @@ def _joint_cells(settings: Settings) -> list[str]:
         written = kept_closed(written, True)
         if any("dest" not in site.axes for site in sites):
             written[-1] = f"if hook.name.endswith({_SCORES}):"
-            written.append("    keep_closed(activation, before)")
+            written.append("    keep_closed(activation, before, hook)")
     arguments = ["to", *(["of"] if settings.aligned else [])]
     named = ["name"] if any("name" in line for line in written) else []
     bound = ", ".join(f"{name}={name}" for name in [*named, *arguments])

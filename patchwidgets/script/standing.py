@@ -8,7 +8,7 @@ from typing import Any
 from ..sites import SITES, Site
 from .literals import Code, literal
 from .settings import RUNS, Settings
-from .values import Names, Where, closes, kept_closed, lines, names_line, names_of, outer
+from .values import Names, Where, closes, kept_closed, lines, names_line, names_of, outer, which
 
 _PLURALS = {"pos": "positions", "head": "heads", "neuron": "neurons"}
 
@@ -23,7 +23,7 @@ def donors(settings: Settings, what: Mapping[str, Any], names: Names) -> list[st
     found = []
     for run in runs:
         taken = ", ".join(dict.fromkeys([run, own]))
-        found.append(f'"{run}": donor({names.prompts}, [{taken}], {settings.draw}),')
+        found.append(f'"{run}": donor({names.prompts}, [{taken}], {settings.draw}{which(names)}),')
     return [f"{names.others} = {{", *(f"    {line}" for line in found), "}"]
 
 

@@ -84,7 +84,7 @@ def lines(settings: Settings, what: Mapping[str, Any], place: Where, names: Name
         return [f"{to} {'+' if own['add'] else ''}= {names.vector}"]
     if kind == "noise":
         extra = "extra, " if settings.uneven else ""
-        drawn = f"noise({literal(own['sigma'])}, name, activation, {extra}{settings.draw})"
+        drawn = f"noise({literal(own['sigma'])}, name, activation, {extra}{settings.draw}{which(names)})"
         return [f"{to} += {place.single(drawn)}"]
     if kind == "mean":
         mean = f"{names.means}[name]" if own["per_position"] else f"{names.means}[name].expand_as(activation[0])"
@@ -111,6 +111,11 @@ class Names(NamedTuple):
     prompts: str
 
 
+def which(names: Names) -> str:
+    """Return the arguments by which the draws of something that stands are told from others."""
+    return "" if names.number is None else f', "standing {names.number}"'
+
+
 def names_of(number: int | None = None) -> Names:
     """Return the names of the values of what is swept or, with their number at the end, of one that stands."""
     end = "" if number is None else f"_{number}"
@@ -128,7 +133,7 @@ def closes(what: Mapping[str, Any], sites: Sequence[Site], settings: Settings) -
 
 def kept_closed(written: list[str], closed: bool) -> list[str]:
     """Return the lines that write, where needed with attention kept as it was where it is closed."""
-    return ["before = activation.clone()", *written, "keep_closed(activation, before)"] if closed else written
+    return ["before = activation.clone()", *written, "keep_closed(activation, before, hook)"] if closed else written
 
 
 def names_line(sites: Sequence[Site], layers: Sequence[int] | None) -> str:
@@ -149,18 +154,18 @@ def seed(*what):
     return int.from_bytes(digest[:8], "big") >> 1
 '''
 NOISE = '''
-def noise(sigma, name, activation, {extra}number, sample):
+def noise(sigma, name, activation, {extra}number, sample{which}):
     """Return the Gaussian noise of a whole activation, [pos, ...]."""
-    generator = torch.Generator().manual_seed(seed(number, sample, name))
+    generator = torch.Generator().manual_seed(seed(number, sample, name{which}))
     {shape}
     drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
     return sigma * unit * drawn{cut}.to(activation)
 '''
 DONOR = '''
-def donor(prompts, taken, number, sample):
+def donor(prompts, taken, number, sample{which}):
     """Return the activations on another prompt of as many tokens, drawn at random."""
     others = [ids for ids in prompts if len(ids) == len(taken[0]) and ids not in taken]
-    chosen = random.Random(seed(number, sample, "donor")).choice(others)
+    chosen = random.Random(seed(number, sample, "donor"{which})).choice(others)
     return model.run_with_cache(torch.tensor([chosen]{device}))[1]
 '''
 MEANS = '''
@@ -170,38 +175,75 @@ def means_of(prompts, names):
     caches = [model.run_with_cache(text, names_filter=names)[1] for text in texts]
     return {{name: {mean} for name in names}}
 '''
-_CLOSED = '''
-def keep_closed(activation, before):
-    """Leave attention to later tokens, or outside a window, as it was."""
-    open_ = torch.ones_like(before).tril().bool() & (before > torch.finfo(before.dtype).min / 2)
-    activation[~open_] = before[~open_]
+WATCH = '''
+scores = {}
+
+
+def watch(activation, hook):
+    """Keep the attention scores of a layer: where attention is closed they are at their lowest."""
+    scores[hook.name.replace("hook_attn_scores", "hook_pattern")] = activation[0].detach().clone()
+
+
+for block in model.blocks:
+    block.attn.hook_attn_scores.add_perma_hook(watch)
 '''
-UNIT = "unit = model.original_model.get_input_embeddings().weight.double().std().item()"
+OPEN = '''
+def open_in(name, now):
+    """Return where attention may be: not to later tokens, nor outside a window."""
+{found}    return torch.ones_like(now).tril().bool() & ({of} > torch.finfo({of}.dtype).min / 2)
+'''
+KEEP_CLOSED = '''
+def keep_closed(activation, before, hook):
+    """Leave attention as it was where it is closed."""
+    open_ = open_in(hook.name, before[0])
+    activation[0][~open_] = before[0][~open_]
+'''
+UNIT = '''
+def unit_of_noise():
+    """Return the standard deviation of all tokens' embeddings as they enter the residual stream."""
+    found = []
+    for tokens in torch.arange(model.cfg.d_vocab{device})[:, None].split(2048):
+        entering, cache = model.run_with_cache(tokens, stop_at_layer=0)
+        position = cache["hook_pos_embed"].double() if "hook_pos_embed" in cache else 0
+        found.append(entering.double() - position)
+    return torch.cat(found).std().item()
+'''
 
 
 def shared(settings: Settings, sites: Sequence[Site]) -> list[str]:
     """Return the functions and values at the top of the script that the interventions need."""
     found: list[str] = []
     every = [SITES[stand["site"]] for stand in settings.standing] + list(sites)
+    # What stands draws for itself: its number is part of the seed.
+    more = ", *which" if any(stand["intervention"] in ("noise", "resample") for stand in settings.standing) else ""
     if settings.draws:
         found.append(SEED.format(seed=settings.p["seed"]))
     if settings.uses("noise"):
+        found.append(UNIT.format(device=settings.device))
         flat = not any(site.name in ATTENTION for site in every)
         uneven = "[activation.shape[1] + extra, *activation.shape[2:]]" if flat else _SQUARE
         shape = f"shape = {uneven if settings.uneven else 'activation.shape[1:]'}"
         cut = "[: activation.shape[1]]" if flat else "[:, : activation.shape[2], : activation.shape[3]]"
         extra = "extra, " if settings.uneven else ""
-        found.append(NOISE.format(extra=extra, shape=shape, cut=cut if settings.uneven else ""))
+        found.append(NOISE.format(which=more, extra=extra, shape=shape, cut=cut if settings.uneven else ""))
     if settings.uses("resample"):
-        found.append(DONOR.format(device=settings.device))
+        found.append(DONOR.format(which=more, device=settings.device))
     for per_position in (True, False):
         means = [each for each in settings.acting if each["intervention"] == "mean"]
         if any(each["settings"]["per_position"] == per_position for each in means):
             found.append(_means(settings, per_position))
     acting = [(settings.p, sites), *((stand, [SITES[stand["site"]]]) for stand in settings.standing)]
-    if any(closes(what, at, settings) for what, at in acting):
-        found.append(_CLOSED)
+    found += _closing(settings, acting)
     return [text.strip("\n") for text in found]
+
+
+def _closing(settings: Settings, acting: Sequence[tuple[Mapping[str, Any], Sequence[Site]]]) -> list[str]:
+    """Return the functions that know where attention is closed, as far as a write could open it."""
+    at = {site.name for what, sites in acting if closes(what, sites, settings) for site in sites}
+    if "pattern" in at:
+        # A model that does not compute with its scores shows none, and has no other mask than the causal one.
+        return [WATCH, OPEN.format(found="    found = scores.get(name, now)\n", of="found"), KEEP_CLOSED]
+    return [OPEN.format(found="", of="now"), KEEP_CLOSED] if "attn_scores" in at else []
 
 
 _SQUARE = "[activation.shape[1], *(size + extra for size in activation.shape[2:])]"
@@ -217,7 +259,7 @@ def _means(settings: Settings, per_position: bool) -> str:
 
 def made(settings: Settings, sites: Sequence[Site]) -> list[str]:
     """Return the values that are made once: vectors, and means over prompts."""
-    found = [UNIT] if settings.uses("noise") else []
+    found = ["unit = unit_of_noise()"] if settings.uses("noise") else []
     for what, at, names in [(settings.p, sites, names_of()), *standing_names(settings)]:
         kind, own = what["intervention"], what["settings"]
         if kind == "vector":
@@ -225,6 +267,8 @@ def made(settings: Settings, sites: Sequence[Site]) -> list[str]:
             found.append(assigned(names.vector, own["values"]))
             found.append(f"{names.vector} = torch.tensor({names.vector}, {', '.join(options)})")
         if kind in ("mean", "resample"):
+            if settings.standing:
+                found.append("# What these prompts give is taken from runs with nothing standing.")
             found.append(_prompts(settings, what, names))
         if kind == "mean":
             maker = "means_of" if own["per_position"] else "overall_means_of"

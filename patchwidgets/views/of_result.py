@@ -25,12 +25,31 @@ def heatmap_of(result: PatchResult, **traits: Any) -> Heatmap:
     """
     result = result.select(result.metrics[0])
     grid = grid_of(result)
-    return Heatmap(grid.rows, grid.columns, **values_of(result, grid), **{**traits_of(result, grid), **traits})
+    columns = _with_gaps(grid, result)
+    return Heatmap(grid.rows, columns, **values_of(result, grid), **{**traits_of(result, grid), **traits})
+
+
+def _with_gaps(grid: Grid, result: PatchResult) -> dict[str, Any]:
+    """Return a grid's columns with a gap where a token has no counterpart in the other prompt."""
+    alignment, columns = result.provenance.get("alignment"), grid.columns
+    if alignment is None or columns["kind"] != "tokens":
+        return columns
+    base, other = (0, 1) if result.provenance["direction"] == "noise" else (1, 0)
+    alone = {column[base] for column in alignment if column[other] is None}
+    name = ("clean", "corrupted")[other]
+    at = [next(iter(key.values())) for key in grid.col_keys]
+    gapped = [None if i in alone else text for i, text in zip(at, columns[name], strict=True)]
+    return {**columns, name: gapped}
 
 
 def values_of(result: PatchResult, grid: Grid) -> dict[str, np.ndarray]:
     """Return normalized, effect, patched and status codes of a result's first metric, each [row, column]."""
-    return {name: flat[grid.raster].reshape(grid.shape) for name, flat in cells_of(result).items()}
+    nothing = {"status": STATUSES.index("unavailable")}
+    # A place without a cell has the index -1, and takes what is appended here.
+    return {
+        name: np.append(flat, np.array(nothing.get(name, np.nan), dtype=flat.dtype))[grid.raster].reshape(grid.shape)
+        for name, flat in cells_of(result).items()
+    }
 
 
 def cells_of(result: PatchResult) -> dict[str, np.ndarray]:
@@ -56,7 +75,7 @@ def traits_of(result: PatchResult, grid: Grid) -> dict[str, Any]:
     return {
         "row_title": grid.row_title,
         "row_keys": grid.row_keys,
-        "col_keys": grid.col_keys,
+        "col_keys": grid.links,
         "state": "done",
         **traits,
     }

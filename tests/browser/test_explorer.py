@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,13 @@ CORRUPTED = "When Jane and Tom went to the park, Tom gave a book to"
 SMOL_CLEAN = "When Mary and John went to the store, John gave a drink to"
 SMOL_CORRUPTED = "When Mary and John went to the store, Mary gave a drink to"
 
-# Makes every prompt of a batch cost time, so that a run of the small model can be watched and cancelled.
+# Makes every prompt of a batch cost time, so that a run of the small model can be watched and cancelled. It acts before
+# the last norm, of which the replay engine has a copy.
 SLOW = """
-import time
-def slow(module, args, options): time.sleep(0.02 * len(options["input_ids"]))
-slowed = model.original_model.register_forward_pre_hook(slow, with_kwargs=True)
+import time, torch
+def slow(module, args):
+    if getattr(module, "name", None) == model.ln_final.name: time.sleep(0.02 * len(args[0]))
+slowed = torch.nn.modules.module.register_module_forward_pre_hook(slow)
 """
 FAST = "slowed.remove()"
 
@@ -80,16 +83,18 @@ def table(notebook: Notebook, view: str) -> list[list[str]]:
     return texts
 
 
-def check_drawn_values(notebook: Notebook) -> None:
-    """Every number in the heatmap's table is the kernel's, to the digits shown."""
+def check_drawn_values(notebook: Notebook, alone: tuple[int, ...] = ()) -> None:
+    """Every number in the heatmap's table is the kernel's, to the digits shown; those that stand `alone` have none."""
     expected = np.array(notebook.kernel_eval("explorer.result.normalized.values[0].tolist()"), dtype=float)
     status = np.array(notebook.kernel_eval("explorer.result.data['status'].values.tolist()"))
+    for column in alone:
+        expected, status = np.insert(expected, column, np.nan, 1), np.insert(status, column, "unavailable", 1)
     drawn = table(notebook, ".pw-x-main")
     assert (len(drawn), len(drawn[0])) == expected.shape
     for (row, col), value in np.ndenumerate(expected):
         text = drawn[row][col]
-        if status[row, col] == "implied":
-            assert "implied" in text
+        if status[row, col] in ("implied", "unavailable"):
+            assert status[row, col] in text
         if math.isfinite(value):
             number = float(text.split()[0].replace("\u2212", "-").rstrip(","))
             assert number == pytest.approx(value, abs=0.006), (row, col, text)
@@ -161,13 +166,106 @@ def test_cancel_keeps_what_was_measured_and_the_kernel_stays_free(lab: Lab) -> N
 
 def test_errors_are_told_beside_the_field(lab: Lab) -> None:
     notebook = open_explorer(lab, height=900)
-    type_into(part(notebook, ".pw-x-row input").nth(1), "When <b>Anna</b>")
-    error = part(notebook, ".pw-x-row .pw-x-error").nth(1)
-    expect(error).to_contain_text("different lengths")
+    type_into(part(notebook, ".pw-x-choice input").first, "<b>Anna</b>")
+    error = part(notebook, ".pw-x-prompts > .pw-x-error").first
+    expect(error).to_contain_text("<b>")
     press(notebook, "Run")
-    expect(error).to_contain_text("different lengths")
+    expect(error).to_contain_text("<b>")
     notebook.screenshot("explorer_error")
     assert part(notebook, ".pw-x-root b").count() == 0
+
+
+def token(notebook: Notebook, run: str, column: int) -> Locator:
+    return part(notebook, ".pw-x-align .pw-col").nth(column).locator(f".pw-{run}")
+
+
+def test_prompts_of_unequal_length_are_aligned_by_hand(lab: Lab) -> None:
+    notebook = open_explorer(lab, height=1750)
+    fields = part(notebook, ".pw-x-row input")
+    type_into(fields.nth(0), "The famous Eiffel Tower is in")
+    type_into(fields.nth(1), "The Leaning Tower is in")
+    told = part(notebook, ".pw-x-align .pw-x-dim")
+    proposal = "Proposed: 2 shared at the start, 3 at the end, 1 paired between; 1 clean token without a counterpart."
+    expect(told).to_contain_text(proposal)
+    notebook.wait_for("explorer.settings['answer'] is not None and explorer.settings['foil'] is not None")
+    expect(token(notebook, "corrupted", 2)).to_have_class(re.compile("pw-gap"))
+    notebook.screenshot("explorer_aligned_proposed", part(notebook, ".pw-x-root"))
+
+    token(notebook, "clean", 5).click()
+    token(notebook, "corrupted", 1).click()
+    press(notebook, "Pair")
+    expect(part(notebook, ".pw-x-align .pw-x-error")).to_contain_text("'is' with 'The' would cross")
+    notebook.screenshot("explorer_aligned_refused", part(notebook, ".pw-x-root"))
+    token(notebook, "clean", 2).click()
+    token(notebook, "corrupted", 3).click()
+    press(notebook, "Pair")
+    expect(told).to_contain_text("Edited by hand")
+    notebook.wait_for("explorer.settings['alignment'] == [[0, 0], [1, 1], [2, 2], [4, 3], [5, 4], [6, 5]]")
+
+    strip = part(notebook, ".pw-x-align [role=group]")
+    strip.focus()
+    for key in ("Home", *["ArrowRight"] * 4, "Enter", "u"):
+        strip.press(key)
+    expect(told).to_contain_text("2 clean and 1 corrupted tokens without a counterpart")
+    assert notebook.kernel_eval("explorer.settings['alignment']") == [[0, 0], [1, 1], [2, 2], [5, 4], [6, 5]]
+
+    press(notebook, "Run")
+    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
+    check_drawn_values(notebook, alone=(3, 4))
+    click_cell(notebook, ".pw-x-main", 2, 3)
+    expect(part(notebook, ".pw-x-hint")).to_contain_text("'Eiffel' stands in the clean prompt alone")
+    click_cell(notebook, ".pw-x-main", 1, 7)
+    expect(part(notebook, ".pw-x-path")).to_contain_text("layer 1, in")
+    notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run.finished")
+    click_cell(notebook, ".pw-x-card:has-text('Heads writing at')", 0, 1)
+    attention = part(notebook, ".pw-x-card:has-text('Attention of head 0.1')")
+    expect(attention).to_contain_text("patched: head 0.1")
+    notebook.wait_for("explorer._drilldown._seen is not None and explorer._worker.idle")
+    check_drawn_attention(notebook, attention)
+    shown = part(notebook, ".pw-predicted").nth(2).locator("td.pw-percent").all_inner_texts()
+    kernel = notebook.kernel_eval("[row['prob'] for row in explorer._drilldown.predictions.tables[2]['rows']]")
+    assert [float(text.strip("<%")) for text in shown] == pytest.approx([100 * p for p in kernel], abs=0.51)
+    for theme, width in (("light", 1400), ("dark", 1400), ("light", 760)):
+        notebook.page.set_viewport_size({"width": width, "height": 2600})
+        notebook.theme(theme)
+        notebook.page.mouse.move(0, 0)
+        notebook.screenshot(f"explorer_aligned_{theme}_{width}", part(notebook, ".pw-x-root"))
+    press(notebook, "Reset")
+    expect(told).to_contain_text(proposal)
+
+
+def check_drawn_attention(notebook: Notebook, attention: Locator) -> None:
+    """The attention's table holds the kernel's weights from the position shown, nothing where a run has no token."""
+    view = "explorer._drilldown.attention"
+    weights = np.array(
+        notebook.kernel_eval(
+            f"__import__('numpy').frombuffer({view}.patterns, dtype='<f4').reshape(len({view}.runs), 8, 8)"
+            f"[:, {view}.dest].T"
+        ),
+        dtype=float,
+    )
+    attention.locator("[role=group]").press("t")
+    rows = attention.locator(".pw-table tbody tr").all()
+    drawn = [row.locator("td").all_inner_texts() for row in rows]
+    attention.locator(".pw-tablebox").press("t")
+    assert np.isnan(weights).sum() == 1 + 2 * (weights.shape[1] - 1)
+    for place, weight in np.ndenumerate(weights):
+        text = drawn[place[0]][place[1]]
+        assert text == ("\u2013" if math.isnan(weight) else f"{weight:.2f}"), (place, text, weight)
+
+
+def test_what_a_control_lacks_is_told_beside_it(lab: Lab) -> None:
+    notebook = open_explorer(lab, height=1300)
+    control = part(notebook, ".pw-x-bar select").nth(1)
+    control.select_option(label="mean (needs a dataset)")
+    told = part(notebook, ".pw-x-told-control")
+    expect(told).to_contain_text("mean needs a dataset: pw.explore(model, dataset=...).")
+    expect(control).to_have_value("patch")
+    assert notebook.kernel_eval("explorer.settings['intervention']") == "patch"
+    notebook.screenshot("explorer_needs_dataset", part(notebook, ".pw-x-root"))
+    notebook.kernel_eval("setattr(explorer, 'intervention', pw.Vector([0.0] * model.cfg.d_model))")
+    expect(control.locator("option:checked")).to_have_text("vector of 128 numbers")
+    expect(told).to_be_hidden()
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 760)])

@@ -16,7 +16,7 @@ from transformers import GPT2LMHeadModel
 from patchwidgets.embedded import folder
 from patchwidgets.embedded.corpus import UNK, vocabulary
 from patchwidgets.embedded.corpus.text import Doc, parse
-from patchwidgets.embedded.train import build_model, encode, loss_of
+from patchwidgets.embedded.train import build_model, encode, loss_of, main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,18 @@ def test_a_few_steps_twice_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         assert (folder() / name).read_bytes() == (tmp_path / "a" / name).read_bytes(), name
     assert GPT2LMHeadModel.from_pretrained(tmp_path / "a").dtype == torch.float32
+
+
+def test_an_older_torch_is_told_which_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The package runs with torch from 2.6 on; only training asks for more."""
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path / "model")])
+    told = f"training needs torch 2.9 or newer, which has torch.optim.Muon; this is {torch.__version__}.\n"
+    assert (ended.value.code, capsys.readouterr().err) == (1, told)
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_seed_decides_the_first_weights() -> None:

@@ -179,5 +179,5 @@ def test_a_model_that_looks_ahead_is_refused() -> None:
     bert = BertForMaskedLM(config).eval()
     bert.cls.predictions.decoder.weight.data.normal_(0, 1.0)
     model = models.bridged(bert)
-    with pytest.raises(PatchError, match=r"a later token changes what this model says earlier: .* not a causal"):
+    with pytest.raises(PatchError, match=r"of the kind 'bert', which reads both ways: a later token changes what it"):
         patch(model, models.PAIR, "resid_pre")

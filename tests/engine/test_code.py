@@ -124,6 +124,8 @@ COMBINATIONS: list[Setting] = [
     (SAME, "z", {"standing": Standing("embed", Noise(3.0, 2), "corrupted", positions=2), "metric": ["logit"]}),
     (CLOSE, "z", {"metric": ["rank", "prob"], "layers": [2]}),
     (models.PAIR, "resid_pre", {"by": "layer", "intervention": Scale(np.float64(0.5))}),
+    (models.PAIR, "embed", {"intervention": Noise(1.0, 2), "standing": [EMBED, EMBED]}),
+    (DATASET, "q", {"intervention": Resample(OTHERS), "standing": Standing("q", Resample(OTHERS), heads=[1])}),
 ]  # fmt: skip
 
 
@@ -173,7 +175,7 @@ def assert_same_numbers(result: PatchResult, printed: str, setting: object = Non
     frame = frame[frame["status"] != "unavailable"]
     lines = [line.split("\t") for line in printed.splitlines()]
     plain = {run: {name: float(result.data[run].sel(metric=name)) for name in result.metrics} for run in RUNS}
-    base = result.intervention.base
+    base = result.direction.base
     expected = [(f"{run} run", name, plain[run][name], float(run != base)) for run in RUNS for name in result.metrics]
     columns = [*result.by, "metric", "patched", "normalized"]
     expected += list(frame[columns].itertuples(index=False, name=None))
@@ -235,6 +237,20 @@ def test_a_plain_sweep_has_a_short_script(results: list[PatchResult]) -> None:
     assert len(script.splitlines()) <= 70
     for word in ("standing", "seed", "noise", "prompts", "partial", "tail", "matched", "divergence", "pairs", "float("):
         assert word not in script.replace("float(value)", "")
+
+
+def test_a_script_says_what_stands_and_what_is_taken_without_it(results: list[PatchResult]) -> None:
+    for (_, _, options), result in zip(SETTINGS, results, strict=True):
+        told = " ".join((ast.get_docstring(ast.parse(result.code())) or "").split())
+        assert ("Standing in" in told) == bool(options.get("standing"))
+        alone = result.code().count("# What these prompts give is taken from runs with nothing standing.")
+        acting = [result.provenance, *result.provenance["standing"]]
+        takes = sum(each["intervention"] in ("mean", "resample") for each in acting)
+        assert alone == (takes if options.get("standing") else 0)
+    stand = next(result for (_, _, options), result in zip(SETTINGS, results, strict=True)
+                 if options.get("standing") is EMBED)  # fmt: skip
+    told = " ".join((ast.get_docstring(ast.parse(stand.code())) or "").split())
+    assert "Standing in the corrupted run meanwhile: noise (sigma 1.0, samples 2) at embed, positions 1, 2." in told
 
 
 def test_a_script_runs_alone_on_the_embedded_model(embedded: TransformerBridge, tmp_path: Path) -> None:

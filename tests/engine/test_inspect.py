@@ -7,12 +7,14 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from patchwidgets.encoding import encode_pair
+from patchwidgets.encoding import encode_pair, encode_prompts
 from patchwidgets.engine.handle import handle_of
-from patchwidgets.engine.inspect import inspect_cells, top_tokens
+from patchwidgets.engine.inspect import inspect_cells, misfit, score, top_tokens
 from patchwidgets.engine.patch import patch
 from patchwidgets.errors import PatchError
-from patchwidgets.interventions import Patch
+from patchwidgets.interventions import Mean, Noise, Patch, Vector
+from patchwidgets.metrics import get_metrics
+from patchwidgets.prompts import PromptPair
 from tests import models
 
 CELLS = [
@@ -31,9 +33,9 @@ def test_logits_are_those_behind_the_tables(family: str, direction: str, request
     before = models.state(model)
     seen = inspect_cells(handle, encoded, Patch(direction), CELLS)
     assert models.state(model) == before
-    assert seen.attention is None
-    assert seen.logits.shape == (2 + len(CELLS), models.VOCAB)
-    differences = (seen.logits[:, encoded.answer] - seen.logits[:, encoded.foil]).tolist()
+    assert seen.attention == ()
+    assert [logits.shape for logits in seen.logits] == [(1, models.VOCAB)] * (2 + len(CELLS))
+    differences = [float(logits[0, encoded.answer] - logits[0, encoded.foil]) for logits in seen.logits]
     for number, (site, cell) in enumerate(CELLS):
         by = tuple(axis for axis in ("layer", "pos", "head") if axis in cell)
         result = patch(model, models.PAIR, site, by=by, direction=direction).wait()
@@ -65,10 +67,71 @@ def test_attention_in_the_three_runs(llama: TransformerBridge, direction: str) -
 
         with llama.hooks(fwd_hooks=[(name, put)]):
             expected.append(llama.run_with_cache(base)[1][pattern][0, 3])
-    assert seen.attention is not None
-    np.testing.assert_allclose(seen.attention, torch.stack(expected).numpy(), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(seen.attention.sum(-1), 1.0, rtol=0, atol=1e-6)
-    assert not np.allclose(seen.attention[0], seen.attention[2])
+    attention = np.stack(seen.attention)
+    np.testing.assert_allclose(attention, torch.stack(expected).numpy(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(attention.sum(-1), 1.0, rtol=0, atol=1e-6)
+    assert not np.allclose(attention[0], attention[2])
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_prompts_of_unequal_length_are_looked_at_side_by_side(llama: TransformerBridge, direction: str) -> None:
+    """Each run keeps its own positions; the patched one is the base run with its counterpart's activation."""
+    handle = handle_of(llama)
+    ids = {"clean": (1, 5, 9, 4, 7), "corrupted": (1, 6, 4, 7)}
+    pair = encode_prompts(PromptPair(*ids.values()), handle.tokenizer, align=[(0, 0), (2, 1), (3, 2), (4, 3)])
+    way = Patch(direction)
+    at = {"clean": 2, "corrupted": 1}
+    seen = inspect_cells(handle, pair, way, [("resid_post", {"layer": 1, "pos": at[way.base]})], head=(2, 3))
+    name, pattern = "blocks.1.hook_resid_post", "blocks.2.attn.hook_pattern"
+    tokens = {run: torch.tensor([values]) for run, values in ids.items()}
+    with torch.no_grad():
+        plain = {run: llama.run_with_cache(tokens[run]) for run in ids}
+        taken = plain[way.source][1][name][0, at[way.source]]
+
+        def put(activation: torch.Tensor, hook: object) -> torch.Tensor:
+            activation = activation.clone()
+            activation[0, at[way.base]] = taken
+            return activation
+
+        with llama.hooks(fwd_hooks=[(name, put)]):
+            runs = [plain["clean"], plain["corrupted"], llama.run_with_cache(tokens[way.base])]
+    for logits, attention, (expected, cache) in zip(seen.logits, seen.attention, runs, strict=True):
+        np.testing.assert_allclose(logits[0].numpy(), expected[0, -1].numpy(), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(attention, cache[pattern][0, 3].numpy(), rtol=0, atol=1e-6)
+    assert not np.allclose(seen.logits[2].numpy(), seen.logits[0 if way.base == "clean" else 1].numpy(), atol=1e-4)
+
+
+def test_a_random_patch_is_run_once_in_every_draw(gpt2: TransformerBridge) -> None:
+    handle = handle_of(gpt2)
+    encoded = encode_pair(models.PAIR, handle.tokenizer, needs_foil=True)
+    noise = Noise(1.0, samples=3)
+    seen = inspect_cells(handle, encoded, Patch("denoise"), CELLS[:2], head=(2, 1), intervention=noise)
+    assert [len(logits) for logits in seen.logits] == [1, 1, 3, 3]
+    assert not torch.allclose(seen.logits[2][0], seen.logits[2][1])
+    values = score(get_metrics("logit_diff"), seen, encoded)
+    for number, (site, cell) in enumerate(CELLS[:2]):
+        by = tuple(axis for axis in ("layer", "pos", "head") if axis in cell)
+        result = patch(gpt2, models.PAIR, site, by=by, intervention=noise).wait()
+        expected = float(result.data["patched"].isel(metric=0).sel(cell))
+        assert values[0, 2 + number] == pytest.approx(expected, abs=1e-9)
+    means = seen.logits[2].softmax(-1).mean(0)
+    assert [p for _, p, _ in top_tokens(seen.logits[2], 4)] == pytest.approx(means.topk(4).values.tolist())
+
+
+@pytest.mark.parametrize(
+    ("what", "cell", "told"),
+    [
+        (Vector([1.0, 2.0]), ("z", {"layer": 0, "head": 1}), "the vector has 2 entries and z has"),
+        (Vector([1.0, 2.0]), ("pattern", {"layer": 0, "head": 1, "dest": 3}), "is one number here"),
+        (Vector(0.5), ("pattern", {"layer": 0, "head": 1, "dest": 3}), ""),
+        (Mean(per_position=False), ("pattern", {"layer": 0, "head": 1}), "pattern has no mean over positions"),
+        (Mean(), ("pattern", {"layer": 0, "head": 1}), ""),
+        (Noise(), ("z", {"layer": 0, "head": 1}), ""),
+    ],
+)
+def test_where_an_intervention_does_not_fit_it_is_told(gpt2: TransformerBridge, what, cell, told: str) -> None:
+    assert told in misfit(handle_of(gpt2), what, cell)
+    assert bool(misfit(handle_of(gpt2), what, cell)) == bool(told)
 
 
 def test_a_layer_that_is_not_there_has_no_attention(gpt2: TransformerBridge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 from collections.abc import Callable
@@ -16,12 +17,18 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.answers import Continuation
 from patchwidgets.datasets import Dataset
-from patchwidgets.engine.patch import patch
+from patchwidgets.engine.baseline import Baseline
+from patchwidgets.engine.handle import handle_of
+from patchwidgets.engine.lanes import Lane
+from patchwidgets.engine.patch import encode, patch
+from patchwidgets.engine.plan import Target, hook_of
+from patchwidgets.engine.values import Sources, make_value
 from patchwidgets.errors import PatchError
-from patchwidgets.interventions import Intervention, Mask, Mean, Noise, Resample, Scale, Vector, Zero
+from patchwidgets.interventions import Intervention, Mask, Mean, Noise, Resample, Scale, Standing, Vector, Zero
 from patchwidgets.joint import Joint
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult
+from patchwidgets.sites import SITES
 from tests import models
 
 pytestmark = pytest.mark.filterwarnings("ignore:the two runs hardly differ")
@@ -153,6 +160,41 @@ def test_a_vector_of_another_length_is_refused(
 ) -> None:
     with pytest.raises(PatchError, match=told):
         patch(gpt2, models.PAIR, site, by=by, intervention=Vector([1.0] * length))
+
+
+def test_a_vector_has_an_entry_for_every_neuron_it_is_confined_to(gpt2: TransformerBridge) -> None:
+    chosen, given = [3, 5, 7], torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+    options: dict[str, Any] = {"by": ("layer", "pos"), "neurons": chosen}
+    for add in (False, True):
+        result = patch(gpt2, models.PAIR, "mlp_post", intervention=Vector(given, add=add), **options).wait()
+
+        def change(now: Tensor, name: str, index: tuple[Any, ...], add: bool = add) -> Tensor:
+            changed = now.clone()
+            changed[..., chosen] = now[..., chosen] + given if add else given
+            return changed
+
+        tokens = base_of(gpt2, "denoise")
+        assert_table(result, lambda cell, to=change, of=tokens: by_hand(gpt2, of, "mlp_post", cell, to))
+    for wrong in (1, 2, 48):
+        told = rf"the vector has {wrong} entries and neurons= names 3 of mlp_post; give 3, or one number\."
+        with pytest.raises(PatchError, match=told):
+            patch(gpt2, models.PAIR, "mlp_post", intervention=Vector([1.0] * wrong), **options)
+
+
+def test_a_standing_vector_has_an_entry_for_every_neuron_it_is_confined_to(gpt2: TransformerBridge) -> None:
+    values = [0.5, -1.0]
+    stand = Standing("mlp_post", Vector(values), layers=[1], neurons=[4, 9])
+    result = patch(gpt2, models.PAIR, "z", layers=[0], standing=stand).wait()
+
+    def put(activation: Tensor, hook: object) -> Tensor:
+        activation[..., [4, 9]] = torch.tensor(values, dtype=torch.float64)
+        return activation
+
+    expected = logit_diff(gpt2, base_of(gpt2, "denoise"), [("blocks.1.mlp.hook_post", put)])
+    assert result.corrupted == pytest.approx(expected, abs=1e-8)
+    for wrong in (Standing("mlp_post", Vector([1.0] * 48), neurons=[4, 9]), Standing("mlp_post", Vector(values))):
+        with pytest.raises(PatchError, match="the vector has"):
+            patch(gpt2, models.PAIR, "z", standing=wrong)
 
 
 def test_the_vector_of_a_joint_must_fit_every_cell(gpt2: TransformerBridge) -> None:
@@ -305,6 +347,25 @@ def test_noise_is_the_same_for_the_same_seed_and_whatever_rides_along(gpt2: Tran
     part = patch(gpt2, models.PAIR, "z", seed=1, batch_size=1, layers=[1], heads=[2], positions=[4], **options).wait()
     expected = whole.data["patched"].sel(layer=1, head=2, pos=4).values.ravel()
     np.testing.assert_allclose(part.data["patched"].values.ravel(), expected, rtol=0, atol=1e-9)
+
+
+def test_no_draw_is_kept(gpt2_float32: TransformerBridge) -> None:
+    """A long sweep draws for every hook, pair and sample: together that may be more than there is memory."""
+    handle = handle_of(gpt2_float32)
+    (encoded,) = encode(handle, models.PAIR)
+    lanes = [Lane(sample, encoded, 0, sample, "both") for sample in range(3)]
+    targets: list[Target] = [(SITES["mlp_post"], {"layer": layer}) for layer in range(models.LAYERS)]
+    sources = Sources(handle, lanes, "corrupted", [hook_of(target) for target in targets], 0, lambda over: ())
+    value = make_value(Noise(1.0, samples=3), sources, Baseline())
+
+    def held() -> int:
+        found = [each for each in gc.get_objects() if type(each) is Tensor]
+        return sum(each.dtype == torch.float64 and each.numel() == 7 * 48 for each in found)
+
+    before = held()
+    drawn = [value(target, lane, torch.zeros(7, 48)) for target in targets for lane in lanes]
+    assert held() == before
+    assert len({float(each.sum()) for each in drawn}) == 9
 
 
 def test_what_changes_nothing_has_no_effect(model: TransformerBridge) -> None:

@@ -199,6 +199,27 @@ def test_a_function_sees_all_logits_and_the_tokens_of_the_run(model: Transformer
     )
 
 
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_a_function_sees_the_prompt_alone_whatever_follows_it(gpt2: TransformerBridge, direction: str) -> None:
+    """The last logits are those after the prompt, also where an answer of several tokens is read after them."""
+    shapes = set()
+
+    def at_the_end(logits: Tensor, tokens: Tensor) -> Tensor:
+        shapes.add((logits.shape[1:], tokens.shape[1:]))
+        return logits[:, -1, 22] + tokens[:, -1]
+
+    long = PromptPair(CLEAN, CORRUPTED, answer=Continuation("w20 w22 w23"), foil=Continuation("w21 w5"))
+    metrics = ["logprob", at_the_end]
+    found = patch(gpt2, long, "resid_pre", direction=direction, metric=metrics).wait().data.sel(metric="at_the_end")
+    plain = patch(gpt2, PromptPair(CLEAN, CORRUPTED), "resid_pre", direction=direction, metric=at_the_end).wait().data
+    assert shapes == {((5, models.VOCAB), (5,))}
+    np.testing.assert_allclose(found["patched"], plain["patched"][0], rtol=0, atol=1e-9)
+    for run, prompt in (("clean", CLEAN), ("corrupted", CORRUPTED)):
+        with torch.no_grad():
+            expected = float(gpt2(models.tokens(gpt2, prompt))[0, -1, 22]) + ids(prompt)[-1]
+        assert float(found[run]) == pytest.approx(expected, abs=1e-8)
+
+
 def test_what_a_function_does_wrong_is_raised_by_wait(gpt2: TransformerBridge) -> None:
     before = models.state(gpt2)
 

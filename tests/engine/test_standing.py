@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -51,10 +52,10 @@ def seen(model: TransformerBridge, text: object, name: str, hooks: Hooks) -> Ten
 
 
 def noised(
-    model: TransformerBridge, name: str, sigma: float, sample: int, positions: list[int], seed: int = 0
+    model: TransformerBridge, name: str, sigma: float, sample: int, positions: list[int], which: str = "/standing 1"
 ) -> Hooks:
-    """Return the hook that adds one draw of noise at some positions."""
-    text = f"{seed}/0/{sample}/{name}"
+    """Return the hook that adds one draw of noise at some positions: of what stands first, or as `which` says."""
+    text = f"0/0/{sample}/{name}{which}"
     generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1)
     spread = model.original_model.get_input_embeddings().weight.std()
     added = sigma * spread * torch.randn(7, 32, generator=generator, dtype=torch.float64)
@@ -176,6 +177,48 @@ def test_rome(model: TransformerBridge, site: str, window: int) -> None:
     assert result.provenance["samples"] == 10
 
 
+def test_everything_that_draws_draws_for_itself(gpt2: TransformerBridge) -> None:
+    """Twice the same draw at one place would be noise of twice the size; what is swept draws as if nothing stood."""
+    noise = Noise(1.0, samples=2)
+    standing = [Standing("embed", noise, positions=SUBJECT), Standing("embed", noise, positions=SUBJECT)]
+    result = patch(gpt2, models.PAIR, "embed", intervention=noise, standing=standing, positions=[2, 3, 6]).wait()
+    corrupted, found = np.zeros(2), np.zeros((2, 3))
+    for sample in range(2):
+        both = [
+            put
+            for which in ("/standing 1", "/standing 2")
+            for put in noised(gpt2, "hook_embed", 1.0, sample, SUBJECT, which)
+        ]
+        corrupted[sample] = logit_diff(gpt2, models.PAIR.corrupted, both)
+        for i, position in enumerate((2, 3, 6)):
+            swept = noised(gpt2, "hook_embed", 1.0, sample, [position], "")
+            found[sample, i] = logit_diff(gpt2, models.PAIR.corrupted, [*both, *swept])
+    assert result.corrupted == pytest.approx(corrupted.mean(), abs=1e-8)
+    np.testing.assert_allclose(result.data["patched"].values[0], found.mean(0), rtol=0, atol=1e-8)
+
+
+def test_what_stands_draws_other_prompts_than_what_is_swept(gpt2: TransformerBridge) -> None:
+    over = Dataset([PromptPair(f"w1 w2 w3 w4 w5 w{i}", f"w1 w2 w3 w4 w5 w{i + 10}") for i in range(6, 16)])
+    prompts = [str(pair.corrupted) for pair in over]
+
+    def drawn(sample: int, which: str) -> str:
+        digest = hashlib.sha256(f"0/0/{sample}/donor{which}".encode()).digest()
+        return random.Random(int.from_bytes(digest[:8], "big") >> 1).choice(prompts)
+
+    assert any(drawn(sample, "") != drawn(sample, "/standing 1") for sample in range(4))
+    what = Resample(over, samples=4)
+    standing = Standing("z", what, layers=[1], heads=[1])
+    result = patch(gpt2, models.PAIR, "mlp_out", intervention=what, standing=standing, layers=[2], positions=[6]).wait()
+    expected = []
+    for sample in range(4):
+        stood, swept = (seen(gpt2, drawn(sample, which), name, []) for which, name in
+                        (("/standing 1", Z1), ("", "blocks.2.hook_mlp_out")))  # fmt: skip
+        hooks = hook(Z1, (EVERY, 1), lambda now, stood=stood: stood[:, 1])
+        hooks += hook("blocks.2.hook_mlp_out", (6,), lambda now, swept=swept: swept[6])
+        expected.append(logit_diff(gpt2, models.PAIR.corrupted, hooks))
+    assert result.data["patched"].item() == pytest.approx(np.mean(expected), abs=1e-8)
+
+
 def test_the_same_prompts_are_compared_only_where_something_tells_the_runs_apart(gpt2: TransformerBridge) -> None:
     told = "the two prompts are the same tokens; change the fact you ask about in one."
     for standing in ((), Standing("embed", Noise(1.0)), Standing("z", Zero(), heads=[1])):
@@ -227,3 +270,17 @@ def test_what_cannot_stand_is_refused_at_once(gpt2: TransformerBridge, make: Cal
 def test_no_mask_on_top_of_what_stands(gpt2: TransformerBridge) -> None:
     with pytest.raises(PatchError, match="a mask cannot be swept on top of a standing intervention"):
         patch(gpt2, models.PAIR, "z", intervention=Mask(), standing=Standing("embed", Zero(), positions=[1]))
+
+
+def test_a_mean_and_a_resample_under_what_stands_are_of_the_model_without_it(gpt2: TransformerBridge) -> None:
+    over = Dataset([PromptPair("w3 w1 w4 w1 w5 w9", "w2 w7 w1 w8 w2 w8"), PromptPair("w1 w6 w1 w8 w0 w3", "w2 w7 w1 w8 w2 w8")])  # noqa: E501 # fmt: skip
+    there, name = hook(Z1, (EVERY, 0), torch.zeros_like), "blocks.2.hook_mlp_out"
+    stand = Standing("z", Zero(), layers=[1], heads=[0])
+    taken = seen(gpt2, over[0].corrupted, name, [])[6]
+    assert (taken - seen(gpt2, over[0].corrupted, name, there)[6]).abs().max() > 1e-3
+    expected = logit_diff(gpt2, models.PAIR.corrupted, [*there, *hook(name, (6,), lambda now: taken)])
+    for what in (Mean(over), Resample(over)):
+        result = patch(
+            gpt2, models.PAIR, "mlp_out", intervention=what, standing=stand, layers=[2], positions=[6]
+        ).wait()
+        assert result.data["patched"].item() == pytest.approx(expected, abs=1e-8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import torch
 
 import patchwidgets as pw
 
@@ -23,14 +24,20 @@ def explorer(model):
 
 
 class Brake:
-    """Stops the model's forward passes while it is on: each waits until `step` or `off` lets it go."""
+    """Stops whatever runs the model while it is on: each waits until `step` or `off` lets it go.
 
-    def __init__(self) -> None:
+    It acts where all of them pass once, before the model's last norm: the replay engine runs copies of the modules.
+    """
+
+    def __init__(self, norm: torch.nn.Module) -> None:
+        self._norm = (type(norm), norm.name)
         self._changed = threading.Condition()
         self._on = False
         self._waiting = self._steps = 0
 
-    def __call__(self, _module: object, _args: object, _options: object) -> None:
+    def __call__(self, module: torch.nn.Module, _args: object) -> None:
+        if (type(module), getattr(module, "name", None)) != self._norm:
+            return
         with self._changed:
             self._waiting += 1
             self._changed.notify_all()
@@ -49,12 +56,12 @@ class Brake:
             self._changed.notify_all()
 
     def until_reached(self) -> None:
-        """Wait until a forward pass has come."""
+        """Wait until a run of the model has come."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._waiting > 0, timeout=30)
 
     def step(self) -> None:
-        """Let one forward pass through."""
+        """Let one run of the model through."""
         self.until_reached()
         with self._changed:
             self._steps += 1
@@ -64,8 +71,8 @@ class Brake:
 
 @pytest.fixture
 def brake(model, explorer):
-    made = Brake()
-    hook = model.original_model.register_forward_pre_hook(made, with_kwargs=True)
+    made = Brake(model.ln_final)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(made)
     yield made
     made.off()
     hook.remove()

@@ -63,10 +63,10 @@ def test_every_control_of_every_site_runs(explorer):
 
 
 def test_errors_are_shown_beside_their_field_and_clear(explorer):
-    explorer._entry.clean.value = "When Mary"
+    explorer._entry.clean.value = ""
     explorer.wait()
-    assert "different lengths" in explorer._entry.errors["clean"].value
-    with pytest.raises(pw.PatchError, match="different lengths"):
+    assert "the clean prompt is empty" in explorer._entry.errors["clean"].value
+    with pytest.raises(pw.PatchError, match="is empty"):
         explorer.run()
     explorer._entry.clean.value = DEMO.clean
     explorer.wait()
@@ -150,7 +150,7 @@ def test_opening_a_head_shows_its_attention_in_three_runs(explorer, model, selec
         np.testing.assert_allclose(shown[run], cache["blocks.1.attn.hook_pattern"][0, 3].numpy(), atol=1e-5)
     np.testing.assert_allclose(shown.sum(-1), 1.0, atol=1e-5)
     labels = explorer._drilldown.parts.columns["labels"]
-    assert labels == ["q", "k", "v", "z"]
+    assert labels == ["q", "k", "v", "pattern", "z"]
     alone = pw.patch(model, DEMO, "z", by=("layer", "pos", "head"), layers=[1], positions=[14], heads=[3]).wait()
     z = explorer._drilldown.parts.value(0, labels.index("z"))["normalized"]
     assert z == pytest.approx(float(alone.normalized.values.item()), abs=1e-5)

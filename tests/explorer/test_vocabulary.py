@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import patchwidgets as pw
-from patchwidgets.explorer.settings import OFFERED
 from patchwidgets.presets import PRESETS
 from patchwidgets.sites import SITES
 
 DEMO = PRESETS[0].pair
 NEW = ("embed", "pattern", "attn_scores", "mlp_pre", "mlp_post")
 # The cells of a neuron's map and of a whole pattern are too many to draw in a test; their maps are drawn all the same.
+ALONE = ("patch", "zero", "scale", "noise", "mask")  # those that need nothing but the two prompts
 SMALL = [(site.name, by) for site in SITES.values() for by in site.by if site.name in NEW and "src" not in by]
 
 
@@ -31,7 +31,7 @@ def test_sites_beyond_the_residual_stream_fill_and_open(explorer, select, site, 
     assert len(explorer.selection) == 1
 
 
-@pytest.mark.parametrize("name", OFFERED)
+@pytest.mark.parametrize("name", ALONE)
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_interventions_are_one_word_and_the_numbers_are_patchs(explorer, model, select, name, direction):
     explorer._controls.intervention.value = name
@@ -44,7 +44,7 @@ def test_interventions_are_one_word_and_the_numbers_are_patchs(explorer, model, 
     select(explorer._map.view, 2, 14)
     explorer.wait()
     assert explorer._drilldown.error.value == ""
-    if name in ("patch", "zero", "scale", "mask"):  # noise shows its first draw, and the map the mean of ten
+    if name in ALONE:
         said = explorer._drilldown.predictions.tables[2]["rows"][0]
         pair = pw.PromptPair(DEMO.clean, DEMO.corrupted, answer=said["token"])
         # A mask follows the gradient of the first metric, which is the Explorer's own answer's.
@@ -100,9 +100,9 @@ def test_an_answer_that_is_a_set_is_kept_until_it_is_edited(model):
 def test_an_error_in_the_prompts_is_beside_the_one_edited_and_dims_the_map(explorer):
     explorer.run()
     explorer.wait()
-    explorer._entry.clean.value = "When Mary"
+    explorer._entry.clean.value = DEMO.corrupted
     explorer.wait()
-    assert "different lengths" in explorer._entry.errors["clean"].value
+    assert "the two prompts are the same tokens" in explorer._entry.errors["clean"].value
     assert explorer._entry.errors["corrupted"].value == ""
     assert "pw-x-stale" in explorer._screen._main._dom_classes
     explorer._entry.clean.value = DEMO.clean
@@ -131,7 +131,7 @@ def test_a_mask_follows_the_metric_that_is_shown(explorer, model):
 
 
 def test_what_the_controls_do_not_offer_is_refused(explorer):
-    for assigned in ({"metric": "accuracy"}, {"intervention": "mean"}):
+    for assigned in ({"metric": "accuracy"}, {"intervention": "average"}):
         with pytest.raises(pw.PatchError, match="unknown"):
             explorer.settings = assigned
     explorer.settings = {"answer": pw.Continuation(" Mary Anna")}

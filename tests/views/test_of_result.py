@@ -42,6 +42,23 @@ def test_its_own_small_gap_does() -> None:
     assert np.isnan(view.array("normalized")).all()
 
 
+@pytest.mark.parametrize("direction", ["noise", "denoise"])
+def test_an_aligned_result_has_a_gap_where_a_token_has_no_counterpart(direction: str) -> None:
+    texts = {"base": ["a", "b", "c"], "other": ["a", "", "d"]}
+    base, other = ("clean", "corrupted") if direction == "noise" else ("corrupted", "clean")
+    alignment = [[0, 0], [1, None], [2, 1]] if direction == "noise" else [[0, 0], [None, 1], [1, 2]]
+    tokens = list(zip(texts["base"], texts["other"], strict=True))
+    sizes = {"layer": 1, "pos": 3}
+    data = make_data(("layer", "pos"), sizes, ("logit",), np.zeros((1, 1, 3)), np.zeros((1, 3), int), [1], [0], tokens)
+    given = result([1.0, 1.0], [0.0, 0.0]).provenance | {
+        "site": "resid_pre", "direction": direction, "by": ["layer", "pos"], "metrics": ["logit"],
+        "texts": {base: texts["base"], other: texts["other"]}, "alignment": alignment,
+    }  # fmt: skip
+    columns = heatmap_of(PatchResult(data, given)).columns
+    assert (columns[base], columns[other]) == (["a", "b", "c"], ["a", None, "d"])
+    assert columns["differs"] == [False, True, True]
+
+
 def test_the_page_shows_the_first_metric_and_is_written_whole(tmp_path: Path) -> None:
     page = result(clean=[5.0, 0.5], corrupted=[0.0, 0.5]).to_html(tmp_path / "page.html")
     text = page.read_text(encoding="utf-8")

@@ -45,6 +45,38 @@ def test_token_columns_of_unequal_length_are_refused() -> None:
         token_columns(["a", "b", "c"], ["a", "b"])
     with pytest.raises(PatchError, match="differs has 1 entries for 2 tokens"):
         token_columns(["a", "b"], differs=[True])
+    with pytest.raises(PatchError, match="numbers has 1 entries for 2 tokens"):
+        token_columns(["a", "b"], numbers=["0"])
+
+
+def test_a_gap_differs_and_columns_may_be_numbered() -> None:
+    columns = token_columns(["a", None, "c"], ["a", "b", "c"], numbers=["0", "-/1", "1/2"])
+    assert columns["clean"] == ["a", None, "c"]
+    assert columns["differs"] == [False, True, False]
+    assert columns["numbers"] == ["0", "-/1", "1/2"]
+    assert "numbers" not in token_columns(["a"])
+
+
+def test_the_strip_tells_of_edits_while_it_is_edited() -> None:
+    strip, seen = TokenStrip(token_columns(["a", "b"], ["a", None])), []
+    end = strip.on_edit(lambda *edit: seen.append(edit))
+    pair = {"type": "pair", "clean": 1, "corrupted": 0}
+    strip._handle(pair)
+    assert seen == []
+    strip.editing = "proposed"
+    for message in (
+        pair,
+        {"type": "pair", "clean": 1, "corrupted": 1},  # a gap is no token
+        {"type": "pair", "clean": 2, "corrupted": 0},
+        {"type": "unpair", "clean": -1, "corrupted": 0},
+        {"type": "unpair", "clean": -1, "corrupted": -1},
+        {"type": "reset"},
+    ):
+        strip._handle(message)
+    assert seen == [("pair", 1, 0), ("unpair", None, 0), ("reset", None, None)]
+    end()
+    strip._handle(pair)
+    assert len(seen) == 3
 
 
 def test_binary_traits_are_little_endian_and_row_major() -> None:

@@ -37,7 +37,7 @@ export class AttentionMap {
     for (let dest = 0; dest < n; dest++) {
       for (let src = 0; src < n; src++) {
         const weight = pattern[dest * n + src];
-        if (src > dest && !(weight > 0)) continue;
+        if (Number.isNaN(weight) || (src > dest && !(weight > 0))) continue;
         g.fillStyle = weightColour(theme, this.run.name, weight).fill;
         const [x, y] = [this.#edges[src], this.#edges[dest]];
         g.fillRect(x, y, this.#edges[src + 1] - x - gap, this.#edges[dest + 1] - y - gap);

@@ -2,7 +2,7 @@ import { hover, matches, onHover } from "../bus";
 import { float32 } from "../codec";
 import { weightColour } from "../colour";
 import { coalesce, el, fit, place } from "../dom";
-import { type GridPlan, locate, MONO, planGrid } from "../geometry";
+import { GAP, type GridPlan, locate, MONO, planGrid } from "../geometry";
 import { Header } from "../header";
 import { handled } from "../keys";
 import type { AttentionState, Keys, RenderProps } from "../model";
@@ -10,7 +10,7 @@ import { printed, printing } from "../paint";
 import { createRoot, type Root } from "../root";
 import type { PositionStore } from "../store";
 import { table } from "../table";
-import { decimal, quoted } from "../text";
+import { decimal } from "../text";
 import { AttentionMap } from "./attention-map";
 
 const ROW_H = 22;
@@ -110,7 +110,8 @@ export class AttentionView {
     );
     this.#drawMaps(available);
     const numbers = this.#print ? `, numbers from ${WORTH_PRINTING} up` : "";
-    this.#note.textContent = `Shade: square root of the weight${numbers}. Click a row of a map to see that token\u2019s row.`;
+    const gaps = this.#plan.cells.some((cell) => cell.gap) ? ` ${GAP}: the run has no token there.` : "";
+    this.#note.textContent = `Shade: square root of the weight${numbers}. Click a row of a map to see that token\u2019s row.${gaps}`;
     this.#showDest();
   }
 
@@ -140,7 +141,8 @@ export class AttentionView {
   }
 
   #token(position: number): string {
-    return quoted(this.#plan.cells[position].full);
+    const { number, full } = this.#plan.cells[position];
+    return `${number} ${full}`;
   }
 
   /** Draws the rows of the chosen destination. */
@@ -149,8 +151,9 @@ export class AttentionView {
     // Traits of one message change one after another: a destination may come before the columns are laid out.
     if (dest < 0 || this.#plan.cells.length !== this.#length) return;
     const title = el("h4", "pw-title", this.#state.get("title"));
-    const from = el("span", "pw-dest", `from position ${dest} `);
-    from.append(el("b", "", this.#token(dest)));
+    const { number, full } = this.#plan.cells[dest];
+    const from = el("span", "pw-dest", `from position ${number} `);
+    from.append(el("b", "", full));
     this.#top.replaceChildren(title, from);
     this.#header.mark("pw-on", new Set([dest]));
     for (const map of this.#small) map.choose(dest);
@@ -173,7 +176,8 @@ export class AttentionView {
     this.#state.get("runs").forEach((run, r) => {
       for (let src = 0; src < this.#length; src++) {
         const weight = this.#weight(r, src);
-        if (src > dest && !(weight > 0)) continue; // the future is not attended to: no cell rather than a zero
+        // The future is not attended to, nor is a token that is not there: no cell rather than a zero.
+        if (Number.isNaN(weight) || (src > dest && !(weight > 0))) continue;
         const { fill, ink } = weightColour(theme, run.name, weight);
         g.fillStyle = fill;
         g.beginPath();
@@ -190,11 +194,12 @@ export class AttentionView {
   #summary(): string {
     const strongest = (run: number) => {
       let best = 0;
-      for (let src = 1; src < this.#length; src++) if (this.#weight(run, src) > this.#weight(run, best)) best = src;
-      return `position ${best} ${this.#token(best)} ${decimal(this.#weight(run, best))}`;
+      for (let src = 1; src < this.#length; src++) if (!(this.#weight(run, best) >= this.#weight(run, src))) best = src;
+      const weight = this.#weight(run, best);
+      return Number.isNaN(weight) ? "no token here" : `most to position ${this.#token(best)} ${decimal(weight)}`;
     };
-    const runs = this.#state.get("runs").map((run, r) => `${run.label}: most to ${strongest(r)}`);
-    return `from position ${this.#dest} ${this.#token(this.#dest)}. ${runs.join("; ")}.`;
+    const runs = this.#state.get("runs").map((run, r) => `${run.label}: ${strongest(r)}`);
+    return `from position ${this.#token(this.#dest)}. ${runs.join("; ")}.`;
   }
 
   #mark(keys: Keys | null): void {
@@ -214,7 +219,7 @@ export class AttentionView {
     const lines = this.#state.get("runs").map(({ name, label }, r) => {
       return { name: label, value: decimal(this.#weight(r, src, dest)), className: `pw-${name}` };
     });
-    this.#root.tip.show(rect, `from ${dest} ${this.#token(dest)} to ${src} ${this.#token(src)}`, lines);
+    this.#root.tip.show(rect, `from ${this.#token(dest)} to ${this.#token(src)}`, lines);
   }
 
   #columnRect(src: number): DOMRect {
@@ -293,8 +298,8 @@ export class AttentionView {
 
   #fillTable(): void {
     const runs = this.#state.get("runs");
-    const names = this.#plan.cells.map((c, i) => `${i} ${c.clean}`);
-    const caption = `${this.#state.get("title")}, from position ${this.#dest}`;
+    const names = this.#plan.cells.map((c) => `${c.number} ${c.gap === "clean" ? c.corrupted : c.clean}`);
+    const caption = `${this.#state.get("title")}, from position ${this.#plan.cells[this.#dest].number}`;
     const cell = (src: number, run: number) => decimal(this.#weight(run, src));
     this.#table.setAttribute("aria-label", `${caption}, as a table. Escape returns to the map.`);
     this.#table.replaceChildren(

@@ -1,0 +1,132 @@
+"""From cells to values: what every engine needs of a sweep, and the hooked engine's way through the cells."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..errors import PatchError
+from ..interventions import Patch
+from .baseline import Baseline, Edits
+from .gate import undisturbed
+from .handle import ModelHandle
+from .hooked import Patched, Value, run_patched
+from .lanes import Lane
+from .plan import Plan
+from .run import Run
+from .scoring import Scorer
+
+_CHUNK_SECONDS = 0.3
+_CHUNK_ROWS = 8
+_CHUNK_TOKENS = 2048
+
+Measured = tuple[np.ndarray, np.ndarray]
+"""Cells, and their metrics [metric, item, cell]."""
+
+
+@dataclass
+class Check:
+    """How often and how well a sweep's numbers agreed with a second computation of them.
+
+    Attributes:
+        controls, worst: batches with rows that were not patched, and the largest difference of their logits.
+        remeasured: cells of another engine that were measured again through hooks; `apart` is the largest difference.
+        wrong: the cells among them that did not agree.
+    """
+
+    controls: int = 0
+    worst: float = 0.0
+    remeasured: int = 0
+    apart: float = 0.0
+    wrong: list[dict[str, object]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A sweep whose plain runs are known."""
+
+    handle: ModelHandle
+    plan: Plan
+    lanes: Sequence[Lane]
+    scorer: Scorer
+    baseline: Baseline
+    standing: Edits
+    value: Value
+    check: Check
+    batch_size: int | None = None
+
+    def score(
+        self, cells: Sequence[int], read: Mapping[tuple[int, Lane], torch.Tensor],
+        whole: Mapping[tuple[int, Lane], torch.Tensor],
+    ) -> np.ndarray:  # fmt: skip
+        """Return the metrics of cells, [metric, item, cell], from the logits of each in every lane."""
+        if not all(torch.isfinite(logits).all() for logits in read.values()):
+            raise PatchError("a patched run gave logits that are not finite; check the model's dtype.")
+        by_lane = {lane: [read[cell, lane] for cell in cells] for lane in self.lanes}
+        wholes = {lane: [whole[cell, lane] for cell in cells] for lane in self.lanes} if whole else {}
+        return self.scorer.patched(by_lane, wholes, self.baseline, self.plan.patch.base)
+
+
+class Hooked:
+    """The hooked engine: batches of full forward passes, of a size that takes a fraction of a second."""
+
+    name = "hooked"
+    settled = True
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def measure(self, order: np.ndarray, run: Run) -> Iterator[Measured]:
+        """Yield the cells in their order with their values, until the run is cancelled."""
+        task = self.task
+        cap = max(1, _CHUNK_TOKENS // max(len(lane.ids(task.plan.patch.base)) for lane in task.lanes))
+        floor = min(_CHUNK_ROWS, cap)
+        rows, at = task.batch_size or floor, 0
+        while at < len(order) and not run.cancelling:
+            cells = order[at : at + max(1, rows // len(task.lanes))]
+            started = time.perf_counter()
+            values = self.values(cells.tolist(), rows, run)
+            if values is None:
+                return
+            if task.batch_size is None:
+                seconds = max(time.perf_counter() - started, 1e-6)
+                rows = max(floor, min(cap, 2 * rows, round(len(cells) * len(task.lanes) * _CHUNK_SECONDS / seconds)))
+            at += len(cells)
+            yield cells, values
+
+    def values(self, cells: Sequence[int], rows: int, run: Run | None = None) -> np.ndarray | None:
+        """Return the metrics of the cells, [metric, item, cell]; None when cancelled between two batches."""
+        task = self.task
+        read: dict[tuple[int, Lane], torch.Tensor] = {}
+        whole: dict[tuple[int, Lane], torch.Tensor] = {}
+        for batch in _batches(task.lanes, cells, rows, task.plan.patch.base):
+            if read and run is not None and run.cancelling:
+                return None
+            found = undisturbed(task.handle.lock, lambda batch=batch: self._run(batch))
+            task.check.worst, task.check.controls = max(task.check.worst, found.worst), task.check.controls + 1
+            read |= {key: task.scorer.narrowed(key[1], logits) for key, logits in found.read.items()}
+            whole |= found.whole
+        return task.score(cells, read, whole)
+
+    def _run(self, batch: Sequence[tuple[int, Lane]]) -> Patched:
+        task, plan = self.task, self.task.plan
+        return run_patched(
+            task.handle, plan.patch.base, task.baseline, batch, plan.targets, task.value, whole=plan.whole,
+            standing=task.standing, matched=isinstance(plan.intervention, Patch),
+        )  # fmt: skip
+
+
+def _batches(lanes: Sequence[Lane], cells: Sequence[int], rows: int, base: str) -> Iterator[list[tuple[int, Lane]]]:
+    """Yield (cell, lane) batches of at most `rows`, each of one prompt length; per lane the cells come in order."""
+    groups: dict[tuple[int, int], list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        groups[len(lane.ids(base)), lane.kept].append(lane)
+    for group in groups.values():
+        both = [(cell, lane) for cell in cells for lane in group]
+        for begin in range(0, len(both), rows):
+            yield both[begin : begin + rows]

@@ -1,0 +1,105 @@
+"""Patched runs as the replay engine sees them: what is written in which layer, from which position on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..lanes import Lane
+from ..plan import Target, hook_of
+from .parts import ATTEND, ENTRY, FRONT, NotReplayable
+
+
+@dataclass(frozen=True)
+class Item:
+    """One patched run.
+
+    Attributes:
+        lane, row: the text that is run, and its row on the tape.
+        targets: layer -> phase -> what is written there; every place names its positions.
+        entry: the first layer that differs from the base run.
+        start: the first position that does.
+    """
+
+    lane: Lane
+    row: int
+    targets: Mapping[int, Mapping[str, Sequence[Target]]]
+    entry: int
+    start: int
+
+    def at(self, layer: int, phase: str) -> Sequence[Target]:
+        """Return what is written in a layer's phase."""
+        return self.targets.get(layer, {}).get(phase, ())
+
+    def narrow(self, layer: int) -> tuple[int, int] | None:
+        """Return the first and last position at which a layer's output can differ, in the layer the run enters.
+
+        None stands for all from `start` on.
+        """
+        here = self.targets.get(layer, {})
+        spreads = any(
+            phase in (FRONT, ENTRY) or (phase == ATTEND and not site.own_row)
+            for phase, targets in here.items()
+            for site, _ in targets
+        )
+        if layer != self.entry or spreads:
+            return None
+        at = [p for targets in here.values() for target in targets for p in positions_of(target)]
+        return min(at), max(at)
+
+    def attends(self, layer: int) -> bool:
+        """Return whether the run's attention must be run in the layer it enters."""
+        return any(self.at(layer, phase) for phase in (FRONT, ENTRY, ATTEND))
+
+
+def positions_of(target: Target) -> list[int]:
+    """Return the positions a target writes at."""
+    value: Any = target[1][rows_axis(target)]
+    return [value] if isinstance(value, int) else list(value)
+
+
+def rows_axis(target: Target) -> str:
+    """Return the axis of a site that counts the rows of the residual stream."""
+    return "dest" if "dest" in target[0].axes else "pos"
+
+
+def make_item(
+    lane: Lane, row: int, base: str, targets: Sequence[Target], phases: Mapping[str, str], known: int
+) -> Item:
+    """Return a patched run; NotReplayable where a target has no phase.
+
+    `known` is the first position a target without positions can change.
+    """
+    length = len(lane.ids(base))
+    found: dict[int, dict[str, list[Target]]] = defaultdict(lambda: defaultdict(list))
+    for target in targets:
+        site, _ = target
+        phase = phases.get(hook_of(target)) if site.layered else FRONT
+        if phase is None:
+            raise NotReplayable(f"{site.name} is not in one half of a block alone")
+        full = _with_positions(target, length, known)
+        found[full[1].get("layer", 0)][phase].append(full)  # type: ignore[index]
+    each = [target for phases_of in found.values() for listed in phases_of.values() for target in listed]
+    start = min(p for target in each for p in positions_of(target))
+    return Item(lane, row, found, min(found), start)
+
+
+def _with_positions(target: Target, length: int, known: int) -> Target:
+    site, place = target
+    axis = rows_axis(target)
+    if axis in place:
+        return target
+    return site, {**place, axis: list(range(known, length))}
+
+
+def between(target: Target, first: int, last: int) -> Target | None:
+    """Return the part of a target at positions first to last, None where there is nothing."""
+    site, place = target
+    axis = rows_axis(target)
+    value: Any = place[axis]
+    if isinstance(value, int):
+        return target if first <= value <= last else None
+    inside = [p for p in value if first <= p <= last]
+    return (site, {**place, axis: inside}) if inside else None

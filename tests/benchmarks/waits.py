@@ -1,0 +1,53 @@
+"""What a user waits for, in wall seconds: the first cells, a cancelled sweep's end, a drilldown."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import Any
+
+from patchwidgets.result import MEASURED
+
+from .cases import Case, load, prompts
+
+
+def show(options: argparse.Namespace) -> None:
+    """Print the waits of two sweeps at every length."""
+    model = load(options.model)
+    for length in options.lengths:
+        for site, by in (("resid_pre", ("layer", "pos")), ("z", ("layer", "head"))):
+            case = Case(site, by, *prompts(length, length // 3), length // 3)
+            case.patch(model).wait()
+            whole, first = zip(*(_first_cells(model, case) for _ in range(options.times)), strict=True)
+            stops = sorted(_stopping(model, case, share / 20, statistics.median(whole)) for share in range(1, 20))
+            print(
+                f"{case.name:22} {length:>4} tokens: whole {statistics.median(whole):.2f} s, first cells "
+                f"{statistics.median(first):.2f} s, cancel to stopped: median {stops[len(stops) // 2] * 1e3:.0f} ms, "
+                f"95 % {stops[int(0.95 * len(stops))] * 1e3:.0f} ms",
+                flush=True,
+            )
+
+
+def _first_cells(model: Any, case: Case) -> tuple[float, float]:
+    """Return the seconds to the last cell and to the first that was measured."""
+    began = time.perf_counter()
+    first: list[float] = []
+
+    def listener(run: Any, cells: Any) -> None:
+        if len(cells) and (run.status[cells] == MEASURED).any():
+            first.append(time.perf_counter() - began)
+
+    run = case.patch(model)
+    run.subscribe(listener)
+    run.wait()
+    return time.perf_counter() - began, first[0] if first else float("nan")
+
+
+def _stopping(model: Any, case: Case, share: float, whole: float) -> float:
+    run = case.patch(model)
+    time.sleep(share * whole)
+    began = time.perf_counter()
+    run.cancel()
+    run.wait()
+    return time.perf_counter() - began
