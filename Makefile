@@ -17,7 +17,7 @@ ifeq ($(shell id -u),0)
 LAB += --allow-root
 endif
 
-.PHONY: help explore page test check pytest bundle format node chromium clean
+.PHONY: help explore page test check pytest mutants bench bundle format node chromium clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo "make page      install, execute the same notebook without a screen, write PAGE ($(PAGE))"
 	@echo "make test      install, run every check and test"
 	@echo "make check     lint, types, front-end tests; make pytest: the Python and browser tests"
+	@echo "make bench     time the sweeps beside their peers (TABLES=\"sweeps --only resid_pre z\")"
+	@echo "make mutants   put faults into the engine and see whether the tests notice them (FAULTS=--help)"
 	@echo "make bundle    rebuild patchwidgets/static from js/"
 	@echo "make format    let ruff sort imports and format"
 	@echo "make clean     remove what the other targets made, the environment .venv included"
@@ -53,6 +55,12 @@ check: $(VENV)/.test $(VENV)/.node_modules
 
 pytest: $(VENV)/.test chromium
 	PATCHWIDGETS_CHROMIUM="$$(cat $(VENV)/.chromium)" $(BIN)/python -m pytest
+
+bench: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks $(TABLES)
+
+mutants: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation $(FAULTS)
 
 bundle: $(VENV)/.node_modules
 	cd js && $(WITH_NODE) npm run --silent build

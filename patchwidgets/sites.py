@@ -27,6 +27,8 @@ class Site:
         words: what the activation is, for sentences about a cell.
         own_row: whether what is written at one position changes only that position in the layer's output. Saying so
             saves work; it is never needed for the right number.
+        in_place: whether the hook is shown the residual stream itself on its way into a norm, so that patching means
+            writing into that very tensor. Elsewhere what is written must reach nothing but the hook's own reader.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Site:
     by: tuple[tuple[str, ...], ...]
     words: str
     own_row: bool = False
+    in_place: bool = False
 
     @property
     def layered(self) -> bool:
@@ -68,7 +71,14 @@ SITES: dict[str, Site] = _table(
     Site(
         "resid_pre", "blocks.{layer}.hook_resid_pre", ("pos", ""), _RESIDUAL, "the residual stream entering the layer"
     ),
-    Site("resid_mid", "blocks.{layer}.hook_resid_mid", ("pos", ""), _RESIDUAL, "hook_resid_mid of the layer"),
+    Site(
+        "resid_mid",
+        "blocks.{layer}.hook_resid_mid",
+        ("pos", ""),
+        _RESIDUAL,
+        "hook_resid_mid of the layer",
+        in_place=True,
+    ),
     Site(
         "resid_post", "blocks.{layer}.hook_resid_post", ("pos", ""), _RESIDUAL, "the residual stream leaving the layer"
     ),

@@ -124,9 +124,23 @@ def origin(result: PatchResult) -> str:
     check = result.check
     agreed = f"unpatched rows gave the base run's logits within {check['worst_logit_difference']:.1g}"
     if check.get("remeasured") and not check["wrong"]:
-        agreed = f"{check['remeasured']} cells measured again through hooks agreed within {check['worst_difference']:.1g}"
+        agreed = (
+            f"{check['remeasured']} cells measured again through hooks agreed within {check['worst_difference']:.1g}"
+        )
     unresolved = f"effects below {_resolution(result)} are not resolved."
     return "; ".join([_made_by(result), *([agreed] if check["controls"] else []), unresolved])
+
+
+def agreement(result: PatchResult) -> str:
+    """Return which engine it was and how its check came out, in a few words; nothing before there was one."""
+    check = result.check
+    if check.get("remeasured") and not check["wrong"]:
+        many = check["remeasured"]
+        return f"{result.engine} engine, {many} {'cells agree' if many > 1 else 'cell agrees'} with hooks"
+    if not check["controls"]:
+        return ""
+    runs = "control runs agree" if check["controls"] > 1 else "control run agrees"
+    return f"{result.engine} engine, {check['controls']} {runs}"
 
 
 def _made_by(result: PatchResult) -> str:

@@ -93,7 +93,7 @@ def test_provenance_tells_the_whole_origin(result: PatchResult, gpt2: Transforme
     p = result.provenance
     assert json.loads(json.dumps(p)) == p
     assert (p["site"], p["by"], p["direction"], p["metrics"]) == ("z", ["layer", "pos", "head"], "denoise", METRICS)
-    assert (p["dtype"], p["device"], p["weights"], p["engine"], p["n"]) == ("float64", "cpu", "raw", "hooked", 1)
+    assert (p["dtype"], p["device"], p["weights"], p["engine"], p["n"]) == ("float64", "cpu", "raw", "replay", 1)
     assert p["hook"] == "blocks.{layer}.attn.hook_z"
     assert p["tokens"]["clean"] == gpt2.to_tokens(models.PAIR.clean)[0].tolist()
     assert p["texts"]["corrupted"] == ["[BOS]", "w1", "w2", "w9", "w4", "w8", "w6"]

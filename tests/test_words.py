@@ -75,11 +75,42 @@ def test_describe_tells_meaning_baselines_and_origin(denoised: PatchResult) -> N
         assert f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted" in told
     assert "float64 on cpu" in told
     assert "raw weights" in told
-    assert "hooked engine" in told
+    assert "replay engine" in told
     gaps = (float(data["clean"].sel(metric=name) - data["corrupted"].sel(metric=name)) for name in denoised.metrics)
     assert f"Effects below {max(tolerance('float64', gap) for gap in gaps):.1g} are not resolved" in told
-    assert "unpatched rows run beside the patched ones gave the base run's logits again (largest difference" in told
+    remeasured = denoised.check["remeasured"]
+    assert remeasured > 0
+    assert f"Check: {remeasured} of the cells were measured again through hooks and agreed (largest differ" in told
     assert "important" not in told
+
+
+def test_what_was_measured_through_hooks_says_so_and_how_it_was_checked(gpt2: TransformerBridge) -> None:
+    result = patch(gpt2, models.PAIR, "z", engine="hooked").wait()
+    told = " ".join(result.describe().split())
+    assert "hooked engine" in told
+    assert "unpatched rows run beside the patched ones gave the base run's logits again (largest difference" in told
+    assert "measured again" not in told
+
+
+def test_cells_that_were_measured_again_are_told_as_they_came_out(denoised: PatchResult) -> None:
+    def told(**check: object) -> tuple[str, str]:
+        found = {"controls": 1, "worst_logit_difference": 2e-6, "worst_difference": 3e-7, "wrong": [], **check}
+        result = PatchResult(denoised.data, {**denoised.provenance, "check": found})
+        return " ".join(result.describe().split()), words.origin(result)
+
+    described, origin = told(remeasured=4)
+    agreed = "Check: 4 of the cells were measured again through hooks and agreed (largest difference 3e-07)."
+    assert agreed in described
+    assert "4 cells measured again through hooks agreed within 3e-07; effects below" in origin
+    described, origin = told(remeasured=4, wrong=[{"layer": 0, "pos": 3}], worst_difference=0.5)
+    apart = (
+        "Check: 1 of 4 replayed cells did not agree with the same cells through hooks; all were measured through hooks "
+        "instead."
+    )
+    assert apart in described
+    assert "agreed (largest" not in described
+    assert "measured again through hooks agreed" not in origin
+    assert "unpatched rows gave the base run's logits within 2e-06; effects below" in origin
 
 
 def test_describe_is_sentences_on_lines_of_88_columns(denoised: PatchResult, noised: PatchResult) -> None:

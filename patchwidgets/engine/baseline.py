@@ -31,6 +31,7 @@ class Recorder(Protocol):
 
     def recording(self, batch: Sequence[Row]) -> AbstractContextManager[object]:
         """Return a context for one forward pass, which yields the cache to be given to it."""
+        ...
 
 
 @dataclass

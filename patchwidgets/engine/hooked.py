@@ -75,7 +75,8 @@ def edits_for(
 
 def _edit(at: list[tuple[int, Lane, Target]], base: str, value: Value, matched: bool) -> Edit:
     def edit(activation: Tensor) -> Tensor:
-        # In place, as TransformerLens's own setters: hook_resid_mid is at the norm's input, the stream itself.
+        if not all(site.in_place for _, _, (site, _) in at):
+            activation = activation.clone()
         for row, lane, (site, place) in at:
             run = activation[row]
             where = index_in(site, place, lane, base, matched=matched)

@@ -48,7 +48,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Task:
-    """A sweep whose plain runs are known."""
+    """A sweep whose plain runs are known. `rate` is how many rows went through a block a second in those."""
 
     handle: ModelHandle
     plan: Plan
@@ -58,6 +58,7 @@ class Task:
     standing: Edits
     value: Value
     check: Check
+    rate: float
     batch_size: int | None = None
 
     def score(

@@ -43,7 +43,8 @@ def load_model(
 
     `what` is None for the embedded model (no network), a Hugging Face Hub name, a local folder, a `.gguf` file, a
     Hugging Face causal language model with its `tokenizer`, or a TransformerBridge (returned as it is). A Hugging
-    Face model is bridged in place: its modules are wrapped, so use the returned model from then on.
+    Face model is bridged in place: its modules are wrapped, so use the returned model from then on. A `tokenizer` that
+    is given is used as it is.
 
     `device` defaults to CUDA where there is one, else the CPU; `dtype` to float32. Raises ModelError for what cannot be
     loaded.
@@ -138,9 +139,10 @@ def _load_hub(name: str, tokenizer: Any, device: Any, dtype: torch.dtype, revisi
 
     # What is not a causal language model to transformers TransformerLens may know how to load.
     kind = Whole if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
-    return TransformerBridge.boot_transformers(
-        name, device=device, dtype=dtype, revision=revision, tokenizer=tokenizer, model_class=kind
-    )
+    with _as_it_is(tokenizer):
+        return TransformerBridge.boot_transformers(
+            name, device=device, dtype=dtype, revision=revision, tokenizer=tokenizer, model_class=kind
+        )
 
 
 def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> TransformerBridge:
@@ -160,7 +162,10 @@ def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) 
     except Exception as error:
         raise ModelError(f"the folder {str(folder)!r} could not be loaded: {first_line(error)}") from error
     refuse_missing(told, model, f"the folder {str(folder)!r}", "Give the whole model's folder.")
-    return _boot(model.to(device), _folder_tokenizer(folder) if tokenizer is None else tokenizer, str(folder.resolve()))
+    name = str(folder.resolve())
+    if tokenizer is None:
+        return _boot(model.to(device), _folder_tokenizer(folder), name, given=False)
+    return _boot(model.to(device), tokenizer, name)
 
 
 def _folder_tokenizer(folder: Path) -> Any:
@@ -222,13 +227,12 @@ def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerB
     return _boot(model, tokenizer, getattr(config, "_name_or_path", "") or IN_MEMORY)
 
 
-def _boot(model: torch.nn.Module, tokenizer: Any, name: str) -> TransformerBridge:
-    """Bridge a Hugging Face model without asking the Hub for anything."""
-    _keep_tokenizer(tokenizer, name)
+def _boot(model: torch.nn.Module, tokenizer: Any, name: str, given: bool = True) -> TransformerBridge:
+    """Bridge a Hugging Face model without asking the Hub for anything; a tokenizer that was given stays as it is."""
     device = next(model.parameters()).device
     kind = next(model.parameters()).dtype
     try:
-        with _quiet():
+        with _quiet(), _as_it_is(tokenizer if given else None):
             bridge = TransformerBridge.boot_transformers(
                 name, hf_model=model.eval(), tokenizer=tokenizer, device=device, dtype=kind
             )
@@ -237,11 +241,23 @@ def _boot(model: torch.nn.Module, tokenizer: Any, name: str) -> TransformerBridg
     return bridge
 
 
-def _keep_tokenizer(tokenizer: Any, name: str) -> None:
-    """Let TransformerLens use this very tokenizer: one without a name it would try to load again by its name."""
-    settings = getattr(tokenizer, "init_kwargs", None)
-    if settings is not None and not settings.get("name_or_path"):
-        settings.update(name_or_path=name, add_bos_token=True)
+@contextlib.contextmanager
+def _as_it_is(tokenizer: Any) -> Iterator[None]:
+    """Let TransformerLens use this very tokenizer: one that does not say it puts a BOS it would load again by its name.
+
+    What it says of itself is put back afterwards.
+    """
+    if tokenizer is None:
+        yield
+        return
+    said: dict[str, Any] = tokenizer.init_kwargs
+    before = {name: said[name] for name in ("name_or_path", "add_bos_token") if name in said}
+    said.update({"name_or_path": "", **before, "add_bos_token": True})
+    try:
+        yield
+    finally:
+        del said["name_or_path"], said["add_bos_token"]
+        said.update(before)
 
 
 def _check_tokenizer(tokenizer: Any) -> None:

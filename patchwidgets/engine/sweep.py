@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class _Sweep:
     ) -> None:
         self.handle, self.plan, self.batch_size, self.encode = handle, plan, batch_size, encode
         self.wanted = engine
+        self.rate = 1.0
         self.lanes = lanes_of(plan.pairs, plan.samples, plan.metrics)
         if isinstance(plan.intervention, Mask):
             check_mask(plan.metrics[0], self.lanes, bool(plan.standing), plan.patch.base)
@@ -98,7 +100,16 @@ class _Sweep:
         plan, base = self.plan, self.plan.patch.base
         self.standing = undisturbed(self.handle.lock, lambda: make_standing(self.handle, plan, self.lanes, self.encode))
         self._choose_engine()
-        self.baseline = undisturbed(self.handle.lock, self._record)
+        began = time.perf_counter()
+        try:
+            self.baseline = undisturbed(self.handle.lock, self._record)
+        except NotReplayable as reason:
+            if self.wanted == Replayed.name:
+                raise
+            self.stack, self.why_hooked, self.engine = None, str(reason), Hooked.name
+            self.baseline = undisturbed(self.handle.lock, self._record)
+        rows = 2 * sum(len(lane.ids(run)) for lane in self.lanes for run in RUNS)
+        self.rate = rows * self.handle.n_layers / max(time.perf_counter() - began, 1e-6)
         self.plain = self.scorer.plain(self.baseline)
         if self.journal is not None:
             self.plain = self.journal.begin(self.plain, self.handle.dtype)
@@ -117,7 +128,8 @@ class _Sweep:
             self.why_hooked = "it was asked for"
             return
         try:
-            self.stack = undisturbed(self.handle.lock, lambda: replayable(self.handle, self.plan))
+            self.stack = undisturbed(self.handle.lock, lambda: replayable(self.handle, self.plan, self.lanes))
+            self.engine = Replayed.name
         except NotReplayable as reason:
             self.why_hooked = str(reason)
             if self.wanted == Replayed.name:
@@ -167,18 +179,26 @@ class _Sweep:
         assert self.value is not None
         task = Task(
             self.handle, self.plan, self.lanes, self.scorer, self.baseline, self.standing, self.value, self.check,
-            self.batch_size,
+            self.rate, self.batch_size,
         )  # fmt: skip
         hooked = Hooked(task)
-        if self.stack is None or not len(order):
+        if not len(order):
+            return
+        if self.stack is None:
             return self._measure(hooked, order, run)
         assert self.tapes is not None
         try:
             self._measure(Replayed(task, self.stack, self.tapes), order, run)
+        except NotReplayable as reason:
+            if self.wanted == Replayed.name:
+                raise
+            self.why_hooked = str(reason)
+            self._measure(hooked, order, run)
         except WrongCells as wrong:
+            self.why_hooked = f"replayed runs did not agree with the same runs through hooks ({wrong.told})"
             self._warn(
-                run, f"replayed cells did not agree with the same cells through hooks ({wrong.told}), so that all were "
-                "measured through hooks. Please report this, with the model's name."
+                run, f"{self.why_hooked}, so that all were measured through hooks. If the model was not changed "
+                "meanwhile, please report this, with its name."
             )  # fmt: skip
             self._measure(hooked, order, run)
 
@@ -190,16 +210,18 @@ class _Sweep:
             run.add(cells, values, MEASURED)
             unwritten.append((cells, values))
             if engine.settled:
-                for each in unwritten:
-                    self._write_down(*each, run)
-                unwritten.clear()
+                self._write_down(unwritten, run)
+        if engine.settled:  # Its first cells may have been all there were.
+            self._write_down(unwritten, run)
 
-    def _write_down(self, cells: np.ndarray, values: np.ndarray, run: Run) -> None:
-        if self.journal is None or self.journal.trouble is not None:
-            return
-        self.journal.add(cells, values, self.check.controls, self.check.worst)
-        if self.journal.trouble is not None:
-            self._warn(run, self.journal.trouble)
+    def _write_down(self, unwritten: list[Measured], run: Run) -> None:
+        for cells, values in unwritten:
+            if self.journal is None or self.journal.trouble is not None:
+                break
+            self.journal.add(cells, values, self.check.controls, self.check.worst)
+            if self.journal.trouble is not None:
+                self._warn(run, self.journal.trouble)
+        unwritten.clear()
 
     def _warn(self, run: Run, text: str) -> None:
         run.warning = f"{run.warning} {text}" if run.warning else text

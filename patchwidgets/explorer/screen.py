@@ -159,12 +159,8 @@ class Screen:
             f"{name}: clean ", (_signed(clean), "pw-x-clean"), ", corrupted ", (_signed(corrupted), "pw-x-corrupted")
         )
         self.warning.say(*words.small_gaps(result), *words.reversed_gaps(result))
-        controls = result.check["controls"]
         masked = " ".join(words.kept(result))
-        runs = "control runs agree" if controls > 1 else "control run agrees"
-        self._origin.say(
-            masked, " " if masked else "", f"{result.engine} engine, {controls} {runs}" if controls else ""
-        )
+        self._origin.say(masked, " " if masked else "", words.agreement(result))
 
     def _flat(self, cell: tuple[int, int]) -> int:
         assert self._grid is not None

@@ -33,5 +33,5 @@ def show(options: argparse.Namespace) -> None:
 def _line(name: str, work: object, times: int) -> None:
     work()  # type: ignore[operator]
     seconds, noise, result = median(work, times)  # type: ignore[arg-type]
-    measured = int((result.data["status"].values == 0).sum())
+    measured = int((result.data["status"].values == "measured").sum())
     print(f"{name:24} {seconds:>8.2f} s {noise:>5.0%} {measured:>6} cells {result.engine}", flush=True)

@@ -26,6 +26,8 @@ ATTENTION = ("pattern", "attn_scores")
 """Sites that no module of Hugging Face's puts in or out: plain PyTorch writes z in their place."""
 READ_ONLY = ("gptj", "opt")
 """Families whose pattern TransformerLens shows and does not compute with."""
+ROUNDS = ("gptj",)
+"""Families that compute their attention in float32 whatever their weights are: a part of a prompt rounds otherwise."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Family:
         """Return how far two computations may be apart."""
         # Hugging Face's NeoX rounds its attention to float32 in a float64 model too, and TransformerLens's does not.
         return tolerance("float32" if self.name == "neox" else self.dtype, gap)
+
+    def engine(self, asked: str) -> str:
+        """Return the engine that measures a sweep with nothing standing, where another may be asked for."""
+        return "hooked" if self.name in ROUNDS and self.dtype == "float64" else asked
 
 
 @cache

@@ -37,7 +37,7 @@ def model(request: pytest.FixtureRequest) -> TransformerBridge:
 
 
 @pytest.fixture(scope="module")
-def result(gpt2: TransformerBridge) -> PatchResult:
+def result(gpt2: TransformerBridge, engine: str) -> PatchResult:
     return patch(gpt2, DATA, "resid_pre", metric=["logit_diff", "logprob"]).wait()
 
 

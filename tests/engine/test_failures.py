@@ -14,6 +14,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.engine.patch import patch
+from patchwidgets.engine.replay.parts import Part
 from patchwidgets.engine.run import Run
 from patchwidgets.errors import ModelError, PatchError
 from patchwidgets.result import PatchResult
@@ -70,7 +71,7 @@ def test_an_exception_is_raised_and_leaves_the_model_clean(
     batch = torch.tensor([[1, 5, 6], [1, 7, 8]])
     before, output, table = models.state(gpt2), gpt2(batch), start(gpt2).wait().data["patched"].values
     with broken(gpt2.blocks[1].mlp, at_pass):
-        run = start(gpt2)
+        run = start(gpt2, engine="hooked")
         with pytest.raises(BrokenError, match="the model broke"):
             finish(run)
     assert (run.finished, run.done) == (True, 4 * max(0, at_pass - 2))
@@ -78,6 +79,53 @@ def test_an_exception_is_raised_and_leaves_the_model_clean(
     assert models.state(gpt2) == before
     assert torch.equal(gpt2(batch), output)
     np.testing.assert_allclose(start(gpt2).wait().data["patched"].values, table, rtol=0, atol=1e-9)
+
+
+@contextmanager
+def broken_part(at_call: int) -> Iterator[list[int]]:
+    """Make the second halves of a model's parts raise in that call, 0 meaning never and -1 every time."""
+    calls, finish = [0], Part.finish
+
+    def fail(self: Part, *given: Any) -> torch.Tensor:
+        calls[0] += 1
+        if at_call in (calls[0], -1):
+            raise BrokenError("the model broke")
+        return finish(self, *given)
+
+    with pytest.MonkeyPatch.context() as replaced:
+        replaced.setattr(Part, "finish", fail)
+        yield calls
+
+
+@pytest.mark.parametrize("at", ["first", "second", "middle", "last"])
+def test_an_exception_of_a_replay_is_raised_and_leaves_the_model_clean(gpt2: TransformerBridge, at: str) -> None:
+    batch = torch.tensor([[1, 5, 6], [1, 7, 8]])
+    before, output, whole = models.state(gpt2), gpt2(batch), start(gpt2, engine="replay").wait()
+    with broken_part(0) as calls:
+        start(gpt2, engine="replay").wait()
+    last = calls[0]
+    assert last > 4
+    with broken_part({"first": 1, "second": 2, "middle": last // 2, "last": last}[at]):
+        run = start(gpt2, engine="replay")
+        with pytest.raises(BrokenError, match="the model broke"):
+            run.wait()
+    assert (run.finished, run.done < run.total) == (True, True)
+    assert run.done > 0 or at in ("first", "second")
+    assert repr(run).startswith("Run(failed")
+    assert models.state(gpt2) == before
+    assert torch.equal(gpt2(batch), output)
+    expected, done = whole.data["patched"].values.ravel(), np.isfinite(run.patched).ravel()
+    np.testing.assert_allclose(run.patched.ravel()[done], expected[done], rtol=0, atol=1e-9)
+    again = start(gpt2, engine="replay").wait()
+    np.testing.assert_allclose(again.data["patched"].values.ravel(), expected, rtol=0, atol=1e-9)
+
+
+def test_what_breaks_in_the_proof_is_a_reason_not_to_replay() -> None:
+    model = models.bridge("gpt2")
+    with broken_part(-1):
+        result = start(model).wait()
+    assert result.engine == "hooked"
+    assert "BrokenError: the model broke" in result.provenance["why_hooked"]
 
 
 def test_a_hook_of_the_user_that_raises_is_raised_too(gpt2: TransformerBridge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -48,16 +49,21 @@ def rounded(request: pytest.FixtureRequest) -> Family:
     return family_of(request.param, torch.float32)
 
 
-def _oracle(family: Family, site: str, labels: dict[str, list[int]], base: list[int], source: list[int]) -> np.ndarray:
+Shown = tuple[tuple[str, tuple[int, ...]], ...]
+"""The axes of a table with the indices that are shown, so that tables can be kept by them."""
+
+
+@cache
+def _oracle(family: Family, site: str, labels: Shown, base: tuple[int, ...], source: tuple[int, ...]) -> np.ndarray:
     """Return the logit difference after each cell's patch, one plain run per cell, shaped like the labels."""
     values = []
-    for layer in labels.get("layer", [0]):
+    for layer in dict(labels).get("layer", [0]):
         hook = Hook(family.bare, ADDRESSES[family.name][site], layer)
-        kept = hook.read(source)
-        rest = {axis: indices for axis, indices in labels.items() if axis != "layer"}
+        kept = hook.read(list(source))
+        rest = {axis: indices for axis, indices in labels if axis != "layer"}
         for where in product(*rest.values()):
-            values.append(hook.write(base, dict(zip(rest, where, strict=True)), kept))
-    return np.array(values).reshape([len(indices) for indices in labels.values()])
+            values.append(hook.write(list(base), dict(zip(rest, where, strict=True)), kept))
+    return np.array(values).reshape([len(indices) for _, indices in labels])
 
 
 def _labels(family: Family, site: str, by: tuple[str, ...]) -> dict[str, list[int]]:
@@ -71,12 +77,14 @@ def _labels(family: Family, site: str, by: tuple[str, ...]) -> dict[str, list[in
 _WORDS = {"pos": "positions", "neuron": "neurons"}
 
 
-def _assert_agrees(family: Family, site: str, by: tuple[str, ...], direction: str) -> None:
+def _assert_agrees(family: Family, site: str, by: tuple[str, ...], direction: str, engine: str) -> None:
     labels = _labels(family, site, by)
     chosen = {_WORDS[axis]: indices for axis, indices in labels.items() if axis in FEW and indices is FEW[axis]}
     base, source = (CORRUPTED, CLEAN) if direction == "denoise" else (CLEAN, CORRUPTED)
-    expected = _oracle(family, site, labels, base, source)
+    shown = tuple((axis, tuple(indices)) for axis, indices in labels.items())
+    expected = _oracle(family, site, shown, tuple(base), tuple(source))
     result = pw.patch(family.bridged, PAIR, site, by=by, direction=direction, **chosen).wait()
+    assert result.engine == family.engine(engine)
     clean, corrupted = difference(family.bare, CLEAN), difference(family.bare, CORRUPTED)
     allowed = family.allowed(clean - corrupted)
     found = result.data["patched"].values[0]
@@ -90,14 +98,14 @@ def _assert_agrees(family: Family, site: str, by: tuple[str, ...], direction: st
 
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize(("family", "site"), SWEPT, indirect=["family"])
-def test_every_table_is_what_plain_hooks_measure(family: Family, site: str, direction: str) -> None:
+def test_every_table_is_what_plain_hooks_measure(family: Family, site: str, direction: str, engine: str) -> None:
     for by in SITES[site].by:
-        _assert_agrees(family, site, by, direction)
+        _assert_agrees(family, site, by, direction, engine)
 
 
 @pytest.mark.parametrize(("rounded", "site"), SWEPT, indirect=["rounded"])
-def test_so_it_is_in_float32(rounded: Family, site: str) -> None:
-    _assert_agrees(rounded, site, SITES[site].by[0], "denoise")
+def test_so_it_is_in_float32(rounded: Family, site: str, engine: str) -> None:
+    _assert_agrees(rounded, site, SITES[site].by[0], "denoise", engine)
 
 
 @pytest.mark.parametrize(("family", "site"), LACKING, indirect=["family"])
@@ -107,10 +115,11 @@ def test_a_site_the_architecture_lacks_is_refused_by_name(family: Family, site: 
         pw.patch(family.bridged, PAIR, site)
 
 
-def _attention_oracle(
-    family: Family, by: tuple[str, ...], layers: list[int], base: list[int], source: list[int]
-) -> np.ndarray:
-    """Return the logit difference after each cell of the pattern is patched, by what that makes of z."""
+@cache
+def _attention_oracle(family: Family, by: tuple[str, ...], direction: str) -> tuple[list[int], np.ndarray]:
+    """Return the layers, and the logit difference after each cell of their pattern's patch, by what it makes of z."""
+    layers = [LAYERS - 1] if "src" in by else list(range(LAYERS))
+    base, source = (CORRUPTED, CLEAN) if direction == "denoise" else (CLEAN, CORRUPTED)
     values = []
     for layer in layers:
         value = Hook(family.bare, ADDRESSES[family.name]["v"], layer).read(base)
@@ -126,21 +135,21 @@ def _attention_oracle(
             head = where[0]
             new = attention[head] @ value[:, head * value.shape[1] // HEADS]
             values.append(z.change(base, {"head": head}, lambda now, new=new: new.to(now)))
-    return np.array(values)
+    return layers, np.array(values)
 
 
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("family", ATTENDING, indirect=True)
-def test_attention_is_what_it_makes_of_the_values(family: Family, direction: str) -> None:
+def test_attention_is_what_it_makes_of_the_values(family: Family, direction: str, engine: str) -> None:
     """A patched pattern acts through z = pattern @ v alone. Scores of a whole row of attention give that row of it."""
-    base, source = (CORRUPTED, CLEAN) if direction == "denoise" else (CLEAN, CORRUPTED)
+    base = CORRUPTED if direction == "denoise" else CLEAN
     allowed = family.allowed(difference(family.bare, CLEAN) - difference(family.bare, CORRUPTED))
     for by in SITES["pattern"].by:
-        layers = [LAYERS - 1] if "src" in by else list(range(LAYERS))
-        expected = _attention_oracle(family, by, layers, base, source)
+        layers, expected = _attention_oracle(family, by, direction)
         assert np.nanmax(np.abs(expected - difference(family.bare, base))) > 1e-3
         for site in ("pattern", "attn_scores") if "src" not in by else ("pattern",):
             found = pw.patch(family.bridged, PAIR, site, by=by, direction=direction, layers=layers).wait()
+            assert found.engine == family.engine(engine)
             told = f"{family.name} {site} {by} {direction}"
             values = found.data["patched"].values.ravel()
             np.testing.assert_allclose(values, expected, rtol=0, atol=allowed, err_msg=told)

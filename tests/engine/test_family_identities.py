@@ -61,8 +61,9 @@ def few(site: str) -> dict[str, object]:
 
 
 @pytest.mark.filterwarnings("ignore:the two runs hardly differ")
+@pytest.mark.parametrize("engine", ["hooked"], indirect=True)  # Where something stands there is no other.
 @pytest.mark.parametrize("having", EVERY, indirect=True)
-def test_what_changes_nothing_has_no_effect(having: tuple[Family, str]) -> None:
+def test_what_changes_nothing_has_no_effect(having: tuple[Family, str], engine: str) -> None:
     family, site = having
     if lacked(family, site):
         return
@@ -72,6 +73,7 @@ def test_what_changes_nothing_has_no_effect(having: tuple[Family, str]) -> None:
     for told, options in HARMLESS.items():
         for by in SITES[site].by[: 1 if options else None]:
             result = patch(family.bridged, same, site, by=by, standing=standing, **few(site), **options).wait()  # type: ignore[arg-type]
+            assert result.engine == engine
             known = result.data["status"].values != "unavailable"
             assert (result.data["status"].values[known] == "measured").all()
             assert_same(result.effect.values[0][known], 0.0, f"{told} {by}")
@@ -112,7 +114,7 @@ def test_naming_every_index_is_naming_none(having: tuple[Family, str]) -> None:
 
 
 @pytest.mark.parametrize("having", EVERY, indirect=True)
-def test_implied_cells_are_zero_when_they_are_measured_all_the_same(having: tuple[Family, str]) -> None:
+def test_implied_cells_are_zero_when_they_are_measured_all_the_same(having: tuple[Family, str], engine: str) -> None:
     family, name = having
     if lacked(family, name):
         return
@@ -126,7 +128,8 @@ def test_implied_cells_are_zero_when_they_are_measured_all_the_same(having: tupl
         implied = np.flatnonzero(plan.status.ravel() == IMPLIED)
         assert len(implied) > 0 or not {"pos", "dest"} & set(by)
         pending = np.where(plan.status == IMPLIED, PENDING, plan.status).astype(plan.status.dtype)
-        result = start(handle, replace(plan, status=pending, order=implied)).wait()
+        result = start(handle, replace(plan, status=pending, order=implied), engine=family.engine(engine)).wait()
+        assert not len(implied) or result.engine == family.engine(engine)
         assert (result.data["status"].values.ravel()[implied] == "measured").all()
         assert_same(result.effect.values[0].ravel()[implied], 0.0, str(by))
 

@@ -30,11 +30,11 @@ def test_what_is_shown_is_what_was_measured(gpt2: TransformerBridge, what: Any, 
     table = patch(gpt2, models.PAIR, "z", by=("layer", "pos", "head"), intervention=what, direction=direction).wait()
     pair = encode(handle, models.PAIR)[0]
     found = inspect_cells(handle, pair, Patch(direction), CELLS, intervention=what, metric=metrics[0])
-    clean, corrupted, *patched = score(metrics, found.logits, pair)[0].tolist()
+    clean, corrupted, *patched = score(metrics, found, pair)[0].tolist()
     assert (clean, corrupted) == pytest.approx((table.clean, table.corrupted), abs=1e-9)
     expected = [float(table.data["patched"].sel(metric="logit_diff", **cell)) for _, cell in CELLS]
     assert patched == pytest.approx(expected, abs=1e-9)
-    assert found.attention is None
+    assert found.attention == ()
 
 
 def test_a_mask_needs_its_metric(gpt2: TransformerBridge) -> None:
@@ -50,7 +50,7 @@ def test_a_model_that_was_never_swept_can_be_looked_into() -> None:
     found = inspect_cells(handle, pair, Patch("denoise"), CELLS, intervention=what)
     table = patch(model, models.PAIR, "z", by=("layer", "pos", "head"), intervention=what).wait()
     expected = [float(table.data["patched"].sel(metric="logit_diff", **cell)) for _, cell in CELLS]
-    assert score(metrics, found.logits, pair)[0, 2:].tolist() == pytest.approx(expected, abs=1e-9)
+    assert score(metrics, found, pair)[0, 2:].tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_positions_without_a_counterpart_stay_as_they_are(gpt2: TransformerBridge) -> None:
@@ -61,4 +61,4 @@ def test_positions_without_a_counterpart_stay_as_they_are(gpt2: TransformerBridg
     cells = [("z", {"layer": layer, "head": head}) for layer in range(2) for head in range(4)]
     found = inspect_cells(handle, pair, Patch("denoise"), cells)
     expected = table.data["patched"].sel(metric="logit_diff", layer=[0, 1]).values.ravel()
-    assert score(metrics, found.logits, pair)[0, 2:].tolist() == pytest.approx(expected.tolist(), abs=1e-9)
+    assert score(metrics, found, pair)[0, 2:].tolist() == pytest.approx(expected.tolist(), abs=1e-9)

@@ -32,8 +32,12 @@ PLAIN_ROWS = 4
 """Both prompts, each twice."""
 
 
-def sweep(model: TransformerBridge, journal: Path | None, **options: Any) -> PatchResult:
-    return patch(model, models.PAIR, "resid_pre", batch_size=2, resume=journal, **options).wait()
+HOOKED: dict[str, Any] = {"batch_size": 2, "engine": "hooked"}
+"""Two cells to a forward pass, so that passes tell how many cells were measured."""
+
+
+def sweep(model: TransformerBridge, journal: Path | None) -> PatchResult:
+    return patch(model, models.PAIR, "resid_pre", resume=journal, **HOOKED).wait()
 
 
 @contextmanager
@@ -102,7 +106,7 @@ def stall(module, args):
         time.sleep(600)
 
 model.original_model.register_forward_pre_hook(stall)
-patch(model, models.PAIR, "resid_pre", batch_size=2, resume=sys.argv[1]).wait()
+patch(model, models.PAIR, "resid_pre", batch_size=2, engine="hooked", resume=sys.argv[1]).wait()
 """
 
 
@@ -132,7 +136,7 @@ def test_a_finished_journal_gives_the_result_at_once(
 ) -> None:
     content = finished.read_bytes()
     with rows(gpt2) as passes:
-        run = patch(gpt2, models.PAIR, "resid_pre", batch_size=2, resume=str(finished))
+        run = patch(gpt2, models.PAIR, "resid_pre", resume=str(finished), **HOOKED)
         assert same(run.wait(), whole)
     assert passes == [PLAIN_ROWS]
     assert (run.done, run.total) == (CELLS, CELLS)
@@ -142,7 +146,7 @@ def test_a_finished_journal_gives_the_result_at_once(
 def test_a_cancelled_sweep_goes_on(gpt2: TransformerBridge, whole: PatchResult, tmp_path: Path) -> None:
     path = tmp_path / "sweep.journal"
     with Brake(named(gpt2, "blocks.1")) as brake:
-        run = patch(gpt2, models.PAIR, "resid_pre", batch_size=2, resume=path)
+        run = patch(gpt2, models.PAIR, "resid_pre", resume=path, **HOOKED)
         brake.arrive()
         brake.step()
         brake.step()
@@ -302,7 +306,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
 def test_half_a_journal_gives_the_numbers_of_a_whole_sweep(
     gpt2: TransformerBridge, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    settings = {"pair": models.PAIR, "site": "resid_pre", "batch_size": 3, **options}
+    settings = {"pair": models.PAIR, "site": "resid_pre", "batch_size": 3, "engine": "hooked", **options}
     path = tmp_path / "one.journal"
     with rows(gpt2) as passes:
         expected = patch(gpt2, **settings).wait()

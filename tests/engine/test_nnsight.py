@@ -35,12 +35,13 @@ def measured() -> dict[str, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_three_runs_give_the_same_table(
-    measured: dict[str, Any], family: str, kind: str, direction: str, table: str
+    measured: dict[str, Any], family: str, kind: str, direction: str, table: str, engine: str
 ) -> None:
     theirs = measured[f"{family} {kind}"]
     site, by = table.split(" by ")
     pair = pw.PromptPair(CLEAN, CORRUPTED, answer=ANSWER, foil=FOIL)
     result = pw.patch(models.bridge(family, KINDS[kind]), pair, site, by=tuple(by.split()), direction=direction).wait()
+    assert result.engine == engine
     allowed = tolerance(kind, theirs["clean"] - theirs["corrupted"])
     assert result.clean == pytest.approx(theirs["clean"], abs=allowed)
     assert result.corrupted == pytest.approx(theirs["corrupted"], abs=allowed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -25,12 +27,22 @@ def base_and_source(model: TransformerBridge, direction: str) -> tuple[Tensor, T
     return (corrupted, clean) if direction == "denoise" else (clean, corrupted)
 
 
-def assert_agrees(model: TransformerBridge, site: str, by: tuple[str, ...], direction: str, dtype: str) -> PatchResult:
+@cache
+def measured(
+    model: TransformerBridge, site: str, by: tuple[str, ...], direction: str
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
+    """Return TransformerLens's table of every metric, and the two plain runs."""
     base, source = base_and_source(model, direction)
     metrics = oracle.scores(*models.answer_ids())
-    expected = oracle.table(model, site, by, base, source, metrics)
-    plain = oracle.runs(model, base, source, metrics)
+    return oracle.table(model, site, by, base, source, metrics), oracle.runs(model, base, source, metrics)
+
+
+def assert_agrees(
+    model: TransformerBridge, site: str, by: tuple[str, ...], direction: str, dtype: str, engine: str
+) -> PatchResult:
+    expected, plain = measured(model, site, by, direction)
     result = patch(model, models.PAIR, site, by=by, direction=direction, metric=EVERY_METRIC).wait()
+    assert result.engine == engine
     for name in EVERY_METRIC:
         at_base, at_source = plain[name]
         allowed = tolerance(dtype, at_source - at_base)
@@ -47,8 +59,10 @@ def assert_agrees(model: TransformerBridge, site: str, by: tuple[str, ...], dire
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(("site", "by"), oracle.ALL_SWEEPS)
-def test_gpt2_every_table_in_float64(gpt2: TransformerBridge, site: str, by: tuple[str, ...], direction: str) -> None:
-    assert_agrees(gpt2, site, by, direction, "float64")
+def test_gpt2_every_table_in_float64(
+    gpt2: TransformerBridge, site: str, by: tuple[str, ...], direction: str, engine: str
+) -> None:
+    assert_agrees(gpt2, site, by, direction, "float64", engine)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -68,9 +82,9 @@ def test_gpt2_every_table_in_float64(gpt2: TransformerBridge, site: str, by: tup
     ],
 )
 def test_llama_with_shared_key_value_heads_in_float64(
-    llama: TransformerBridge, site: str, by: tuple[str, ...], direction: str
+    llama: TransformerBridge, site: str, by: tuple[str, ...], direction: str, engine: str
 ) -> None:
-    result = assert_agrees(llama, site, by, direction, "float64")
+    result = assert_agrees(llama, site, by, direction, "float64", engine)
     if site in ("k", "v"):
         assert result.data.sizes["head"] == models.KV_HEADS
 
@@ -79,14 +93,18 @@ def test_llama_with_shared_key_value_heads_in_float64(
     ("site", "by"),
     [(site, by) for site, by in oracle.ALL_SWEEPS if site in ("resid_pre", "attn_out", "z", "k") and len(by) == 2],
 )
-def test_neox_with_parallel_attention_in_float64(neox: TransformerBridge, site: str, by: tuple[str, ...]) -> None:
-    assert_agrees(neox, site, by, "denoise", "float64")
+def test_neox_with_parallel_attention_in_float64(
+    neox: TransformerBridge, site: str, by: tuple[str, ...], engine: str
+) -> None:
+    assert_agrees(neox, site, by, "denoise", "float64", engine)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(("site", "by"), [("resid_pre", oracle.LAYER_POS), ("z", oracle.LAYER_POS_HEAD)])
-def test_gpt2_in_float32(gpt2_float32: TransformerBridge, site: str, by: tuple[str, ...], direction: str) -> None:
-    assert_agrees(gpt2_float32, site, by, direction, "float32")
+def test_gpt2_in_float32(
+    gpt2_float32: TransformerBridge, site: str, by: tuple[str, ...], direction: str, engine: str
+) -> None:
+    assert_agrees(gpt2_float32, site, by, direction, "float32", engine)
 
 
 @pytest.mark.parametrize("site", ["resid_pre", "attn_out", "mlp_out"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from transformer_lens.model_bridge import TransformerBridge
@@ -17,16 +19,24 @@ METRICS = tuple(oracle.scores(0, 1))
 pytestmark = pytest.mark.filterwarnings("ignore:the two runs hardly differ")
 
 
+@cache
+def measured(
+    model: TransformerBridge, site: str, by: tuple[str, ...], direction: str, answer: int, foil: int
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
+    """Return TransformerLens's table of every metric, and the two plain runs."""
+    clean, corrupted = (model.to_tokens(text) for text in (PAIR.clean, PAIR.corrupted))
+    base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    metrics = oracle.scores(answer, foil)
+    return oracle.table(model, site, by, base, source, metrics), oracle.runs(model, base, source, metrics)
+
+
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize(("site", "by"), oracle.ALL_SWEEPS)
-def test_every_table(embedded: TransformerBridge, site: str, by: tuple[str, ...], direction: str) -> None:
+def test_every_table(embedded: TransformerBridge, site: str, by: tuple[str, ...], direction: str, engine: str) -> None:
     result = patch(embedded, PAIR, site, by=by, direction=direction, metric=METRICS).wait()
-    clean, corrupted = (embedded.to_tokens(text) for text in (PAIR.clean, PAIR.corrupted))
-    base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    assert result.engine == engine
     answer, foil = result.provenance["answer"]["token"], result.provenance["foil"]["token"]
-    metrics = oracle.scores(answer, foil)
-    expected = oracle.table(embedded, site, by, base, source, metrics)
-    plain = oracle.runs(embedded, base, source, metrics)
+    expected, plain = measured(embedded, site, by, direction, answer, foil)
     for name in METRICS:
         gap = plain[name][1] - plain[name][0]
         found = result.data["patched"].sel(metric=name).values

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.engine.model import load_model
@@ -91,23 +91,34 @@ SAMPLE: dict[str, list[dict[str, int]]] = {
 }
 
 
-@pytest.mark.parametrize("prepend_bos", [False, None])
-@pytest.mark.parametrize("direction", ["denoise", "noise"])
-def test_cells_against_transformerlens(model: TransformerBridge, direction: str, prepend_bos: bool | None) -> None:
+@cache
+def measured(
+    model: TransformerBridge, direction: str, prepend_bos: bool | None
+) -> tuple[tuple[float, float], dict[str, np.ndarray]]:
+    """Return the logit difference of the base run and of the source run, and after each patch of the sample."""
     clean, corrupted = (model.to_tokens(str(text), prepend_bos=prepend_bos) for text in (PAIR.clean, PAIR.corrupted))
     base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
     answer, foil = (model.to_single_token(str(text)) for text in (PAIR.answer, PAIR.foil))
     score = oracle.scores(answer, foil)["logit_diff"]
-    at_base, at_source = oracle.runs(model, base, source, {"logit_diff": score})["logit_diff"]
+    cells = {site: oracle.cells(model, site, base, source, score, where) for site, where in SAMPLE.items()}
+    return oracle.runs(model, base, source, {"logit_diff": score})["logit_diff"], cells
+
+
+@pytest.mark.parametrize("prepend_bos", [False, None])
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_cells_against_transformerlens(
+    model: TransformerBridge, direction: str, prepend_bos: bool | None, engine: str
+) -> None:
+    (at_base, at_source), expected = measured(model, direction, prepend_bos)
     allowed = tolerance("float32", at_source - at_base)
     for site, where in SAMPLE.items():
         chosen = {f"{axis}s": sorted({cell[axis] for cell in where}) for axis in where[0] if axis != "pos"}
         if "pos" in where[0]:
             chosen["positions"] = sorted({cell["pos"] for cell in where})
         result = sweep(model, site, direction=direction, prepend_bos=prepend_bos, **chosen)
-        expected = oracle.cells(model, site, base, source, score, where)
+        assert result.engine == engine, result.provenance["why_hooked"]
         found = [float(result.data["patched"].isel(metric=0).sel(cell)) for cell in where]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=allowed, err_msg=site)
+        np.testing.assert_allclose(found, expected[site], rtol=0, atol=allowed, err_msg=site)
 
 
 def test_keys_and_values_have_three_heads(model: TransformerBridge) -> None:
@@ -143,24 +154,3 @@ def test_a_typed_bos_is_doubled_only_when_another_is_prepended(model: Transforme
     assert typed.provenance["tokens"] == prepended.provenance["tokens"]
     assert typed.clean == pytest.approx(prepended.clean, abs=1e-4)
     assert typed.provenance["bos_at"] == 0
-
-
-def test_a_file_and_its_folder_are_one_model(
-    smollm2_folder: Path, smollm2_gguf: Path, model: TransformerBridge
-) -> None:
-    """Equal logits from the .gguf, from the folder, and from transformers alone."""
-    from transformers import AutoModelForCausalLM
-
-    ids = model.to_tokens(PAIR.clean)
-    with torch.no_grad():
-        from_folder = model(ids)
-        plain = AutoModelForCausalLM.from_pretrained(smollm2_folder, dtype=torch.float32, attn_implementation="eager")
-        assert torch.equal(plain(ids).logits, from_folder)
-        del plain
-        from_file = load_model(smollm2_gguf)
-        assert torch.equal(from_file.to_tokens(PAIR.clean), ids)
-        torch.testing.assert_close(from_file(ids), from_folder, rtol=0, atol=1e-5)
-    result = patch(from_file, PAIR, "resid_pre", layers=0, positions=0).wait()
-    assert result.provenance["model"] == smollm2_gguf.name
-    assert result.provenance["location"] == str(smollm2_gguf)
-    assert f'"{smollm2_gguf}"' in result.code()

@@ -34,7 +34,12 @@ def of(model: TransformerBridge, *asked: Any, **options: Any) -> dict[str, Any]:
 
 def test_a_sweep_of_one_pair(gpt2: TransformerBridge) -> None:
     found = of(gpt2, models.PAIR, "resid_pre", metric=["logit_diff", "prob"])
-    assert found.pop("check")["worst_logit_difference"] <= 1e-9
+    check = found.pop("check")
+    assert 0 < check.pop("remeasured") <= 12
+    assert check.pop("worst_difference") <= 1e-9
+    assert check.pop("worst_logit_difference") <= 1e-9
+    assert check.pop("controls") > 0
+    assert check == {"wrong": []}
     versions = found.pop("versions")
     assert list(versions) == ["patchwidgets", "torch", "transformer-lens", "transformers"]
     assert versions["transformer-lens"] == version("transformer-lens")
@@ -76,8 +81,21 @@ def test_a_sweep_of_one_pair(gpt2: TransformerBridge) -> None:
         "answer": {"token": answer, "tokens": [[answer]], "text": "w20"},
         "foil": {"token": foil, "tokens": [[foil]], "text": "w21"},
         "pairs": None,
-        "engine": "hooked",
+        "notes": [],
+        "engine": "replay",
+        "why_hooked": None,
     }
+
+
+def test_a_sweep_through_hooks_says_why(gpt2: TransformerBridge) -> None:
+    asked = of(gpt2, models.PAIR, "z", engine="hooked")
+    assert (asked["engine"], asked["why_hooked"]) == ("hooked", "it was asked for")
+    fell_back = of(gpt2, models.PAIR, "z", standing=Standing("z", Zero(), layers=0))
+    assert (fell_back["engine"], fell_back["why_hooked"]) == ("hooked", "something stands in place during all runs")
+    for found in (asked, fell_back):
+        check = found["check"]
+        assert (check["remeasured"], check["worst_difference"], check["wrong"]) == (0, 0.0, [])
+        assert check["controls"] > 0
 
 
 def test_a_sweep_of_several_pairs_names_each(gpt2: TransformerBridge) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import patchwidgets as pw
 from patchwidgets.engine.handle import handle_of
-from patchwidgets.engine.replay import climb, parts
+from patchwidgets.engine.replay import climb, engine, parts
 from patchwidgets.engine.replay.parts import NotReplayable, stack_of
 from patchwidgets.engine.replay.proof import prove
 from patchwidgets.engine.replay.sides import Sides
@@ -38,7 +38,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 def both(model: Any, pair: Any, site: Any, **options: Any) -> tuple[PatchResult, PatchResult]:
     """Return one sweep by each engine."""
-    return tuple(pw.patch(model, pair, site, engine=engine, **options).wait() for engine in ("replay", "hooked"))  # type: ignore[return-value]
+    return tuple(pw.patch(model, pair, site, engine=name, **options).wait() for name in ("replay", "hooked"))  # type: ignore[return-value]
 
 
 def assert_alike(fast: PatchResult, slow: PatchResult) -> None:
@@ -145,15 +145,84 @@ def test_a_wrong_mask_of_one_kind_of_layer_is_caught(monkeypatch: pytest.MonkeyP
         return torch.zeros_like(cut) if windowed else cut
 
     monkeypatch.setattr(Sides, "_cut", blind)
-    with pytest.warns(UserWarning, match=r"replayed cells did not agree .*layer 0 pos"):
+    with pytest.warns(UserWarning, match=r"replayed runs did not agree .*\(a run without a patch\)"):
         result = pw.patch(model, PAIR, "resid_pre").wait()
     assert result.engine == "hooked"
-    assert {"layer": 0, "pos": PAIR_START} in result.check["wrong"]
+    assert "did not agree" in result.provenance["why_hooked"]
     np.testing.assert_array_equal(result.data["patched"].values, right.data["patched"].values)
     assert (result.data["status"].values == right.data["status"].values).all()
 
 
-PAIR_START = next(i for i, (a, b) in enumerate(zip(PAIR.clean, PAIR.corrupted, strict=True)) if a != b)
+def test_a_patch_written_at_the_wrong_place_is_caught(gpt2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = pw.patch(gpt2, models.PAIR, "z", engine="hooked").wait()
+    put = climb.Climb._put
+
+    def askew(self: Any, activation: Tensor, target: Any, *rest: Any) -> None:
+        site, place = target
+        put(self, activation, (site, {**place, "head": (place["head"] + 1) % 4}), *rest)
+
+    monkeypatch.setattr(climb.Climb, "_put", askew)
+    told: list[int] = []
+    run = pw.patch(gpt2, models.PAIR, "z")
+    run.subscribe(lambda run, cells: told.extend(cells.tolist()))
+    with pytest.warns(UserWarning, match=r"replayed runs did not agree .*layer 0 head"):
+        result = run.wait()
+    assert result.engine == "hooked"
+    assert any(cell["layer"] == 0 for cell in result.check["wrong"])
+    assert run.done == run.total == len(set(told))
+    np.testing.assert_array_equal(result.data["patched"].values, right.data["patched"].values)
+
+
+def test_a_prompt_that_is_the_beginning_of_the_other(gpt2: Any) -> None:
+    pair = pw.PromptPair([3, 4, 5], [3, 4, 5, 6], answer=11, foil=12)
+    for direction in ("denoise", "noise"):
+        for site in ("z", "v", "pattern", "resid_pre", "mlp_out"):
+            assert_alike(*both(gpt2, pair, site, align="auto", direction=direction))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, None])
+def test_few_cells_and_short_prompts(gpt2: Any, batch_size: int | None) -> None:
+    short = pw.PromptPair([3, 4], [3, 5], answer=11, foil=12)
+    for options in ({}, {"layers": [2], "positions": [1]}, {"positions": [1]}):
+        assert_alike(*both(gpt2, short, "resid_pre", batch_size=batch_size, **options))
+    assert_alike(*both(gpt2, pw.Dataset([short, models.PAIR]), "z", batch_size=batch_size))
+
+
+def test_a_model_changed_in_the_midst_of_a_sweep_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.bridge("gpt2", seed=7)
+    changed: list[int] = []
+
+    def change(run: Any, cells: Any) -> None:
+        if run.done and not changed:
+            changed.append(1)
+            with torch.no_grad():
+                for weight in model.blocks[1].parameters():
+                    weight.data.mul_(0.5)
+
+    run = pw.patch(model, models.PAIR, "z", by=("layer", "pos", "head"), batch_size=4)
+    run.subscribe(change)
+    with pytest.raises(PatchError, match="the model was changed"):
+        run.wait()
+
+
+def test_somebodys_hook_on_a_module_is_left_to_the_hooked_engine() -> None:
+    model = models.bridge("gpt2", seed=8)
+    hook = model.blocks[1].mlp.register_forward_hook(lambda module, args, output: output * 1.5)
+    with_hook = pw.patch(model, models.PAIR, "z").wait()
+    assert with_hook.engine == "hooked"
+    assert "mlp has a hook of its own" in with_hook.provenance["why_hooked"]
+    hook.remove()
+    assert pw.patch(model, models.PAIR, "z").wait().engine == "replay"
+
+
+def test_taking_a_model_apart_only_reads_it() -> None:
+    model = models.bridge("gpt2", seed=9)
+    handle = handle_of(model)
+    before = {id(module): {k: id(v) for k, v in vars(module).items()} for module in model.modules()}
+    kinds = {type(module): dict(vars(type(module))) for module in model.modules()}
+    parts.take_apart(handle)
+    assert before == {id(module): {k: id(v) for k, v in vars(module).items()} for module in model.modules()}
+    assert kinds == {type(module): dict(vars(type(module))) for module in model.modules()}
 
 
 def test_a_sweep_that_cannot_be_replayed_says_why(gpt2: Any) -> None:
@@ -163,6 +232,13 @@ def test_a_sweep_that_cannot_be_replayed_says_why(gpt2: Any) -> None:
         pw.patch(gpt2, models.PAIR, "z", standing=stands, engine="replay").wait()
     with pytest.raises(PatchError, match="unknown engine 'replays'; did you mean 'replay'"):
         pw.patch(gpt2, models.PAIR, "z", engine="replays")
+
+
+def test_base_runs_that_would_fill_the_memory_are_not_taped(gpt2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_TAPE_BYTES", 10_000)
+    result = pw.patch(gpt2, models.PAIR, "z").wait()
+    assert result.engine == "hooked"
+    assert "would take 0.0 GB of memory; sweep fewer pairs" in result.provenance["why_hooked"]
 
 
 def test_the_parts_share_the_weights_and_not_the_hooks(gpt2: Any) -> None:
@@ -191,12 +267,17 @@ def test_other_peoples_hooks_do_not_reach_a_replay(monkeypatch: pytest.MonkeyPat
 
 def test_new_weights_are_taken_apart_anew() -> None:
     model = models.bridge("gpt2", seed=4)
-    before = pw.patch(model, models.PAIR, "z", intervention="zero").wait()
+    before = pw.patch(model, models.PAIR, "resid_post", intervention="zero").wait()
     model.enable_compatibility_mode()
-    fast, slow = both(model, models.PAIR, "z", intervention="zero")
+    fast, slow = both(model, models.PAIR, "resid_post", intervention="zero")
     assert_alike(fast, slow)
     assert fast.provenance["weights"] == "processed"
-    assert np.abs(fast.data["patched"].values - before.data["patched"].values).max() > 1e-3
+    with torch.no_grad():
+        model.original_model.transformer.h[1].mlp.original_component.c_fc.original_component.weight.mul_(3)
+    inplace, slow = both(model, models.PAIR, "resid_post", intervention="zero")
+    assert_alike(inplace, slow)
+    tables = [result.data["patched"].values for result in (before, fast, inplace)]
+    assert np.abs(tables[1] - tables[2]).max() > 1e-3
 
 
 def test_a_model_that_is_dropped_is_freed() -> None:
@@ -215,9 +296,10 @@ def test_cancel_stops_between_two_modules_and_loses_nothing(gpt2: Any, monkeypat
     started, ask = threading.Event(), climb.Climb._ask
 
     def cancelling(self: climb.Climb) -> None:
-        asked.append(1)
-        if len(asked) == 12:
-            started.wait(60)
+        started.wait(60)
+        if runs[0].done:
+            asked.append(1)
+        if len(asked) == 3:
             runs[0].cancel()
         ask(self)
 
@@ -225,9 +307,9 @@ def test_cancel_stops_between_two_modules_and_loses_nothing(gpt2: Any, monkeypat
     runs.append(pw.patch(gpt2, models.PAIR, "z", by=("layer", "pos", "head")))
     started.set()
     result = runs[0].wait()
-    assert len(asked) == 12
-    measured = result.data["status"].values == MEASURED
-    assert 0 < measured.sum() < (whole.data["status"].values == MEASURED).sum()
+    assert len(asked) == 3
+    measured = result.data["status"].values == "measured"
+    assert 0 < measured.sum() < (whole.data["status"].values == "measured").sum()
     assert measured.sum() == runs[0].done
     np.testing.assert_allclose(
         result.data["patched"].values[:, measured], whole.data["patched"].values[:, measured], rtol=0, atol=1e-9

@@ -21,6 +21,10 @@ from tests.engine.stepping import Brake, named
 PLACES = ("embed", "pos_embed", "blocks.0.attn", "blocks.1.ln2", "blocks.2.mlp", "unembed")
 
 
+HOOKED = "hooked"
+"""The engine where a sweep is stopped in the middle of a forward pass: replaying has but one of the whole model."""
+
+
 def sweep(model: TransformerBridge, site: str = "z", **options: Any) -> PatchResult:
     return patch(model, models.PAIR, site, **options).wait()
 
@@ -48,7 +52,7 @@ def test_the_users_passes_while_the_sweep_stands_in_the_middle_of_one(
 ) -> None:
     expected, table = answers(gpt2), sweep(gpt2, site).data["patched"].values
     with Brake(named(gpt2, place)) as brake:
-        run = patch(gpt2, models.PAIR, site, batch_size=4)
+        run = patch(gpt2, models.PAIR, site, batch_size=4, engine=HOOKED)
         brake.arrive()
         assert_same(answers(gpt2), expected)
         for _ in range(2):
@@ -76,12 +80,13 @@ def test_a_whole_sweep_in_the_middle_of_one_of_the_users_passes(gpt2: Transforme
         np.testing.assert_allclose(result.data["patched"].values, table, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("engine", ["replay", "hooked"])
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_many_passes_while_a_sweep_runs_freely(family: str, request: pytest.FixtureRequest) -> None:
+def test_many_passes_while_a_sweep_runs_freely(family: str, engine: str, request: pytest.FixtureRequest) -> None:
     model = request.getfixturevalue(family)
     by = ("layer", "pos", "head")
     expected, table = answers(model), sweep(model, by=by).data["patched"].values
-    run = patch(model, models.PAIR, "z", by=by, batch_size=1)
+    run = patch(model, models.PAIR, "z", by=by, batch_size=1, engine=engine)
     for _ in range(25):
         assert_same(answers(model), expected)
     np.testing.assert_allclose(run.wait().data["patched"].values, table, rtol=0, atol=1e-9)
@@ -100,7 +105,7 @@ def test_gradients_of_the_user_while_a_sweep_runs() -> None:
 
     expected = gradient()
     with Brake(model.blocks[1]) as brake:
-        run = patch(model, models.PAIR, "z")
+        run = patch(model, models.PAIR, "z", engine=HOOKED)
         brake.arrive()
         assert torch.equal(gradient(), expected)
         brake.step()
@@ -108,11 +113,13 @@ def test_gradients_of_the_user_while_a_sweep_runs() -> None:
     run.wait()
 
 
-def test_two_sweeps_on_one_model_are_both_right(gpt2: TransformerBridge) -> None:
+@pytest.mark.parametrize("engines", [("replay", "replay"), ("replay", "hooked"), ("hooked", "hooked")])
+def test_two_sweeps_on_one_model_are_both_right(gpt2: TransformerBridge, engines: tuple[str, str]) -> None:
     first_alone = sweep(gpt2, "resid_pre", direction="denoise").data["patched"].values
     second_alone = sweep(gpt2, "z", direction="noise", by=("layer", "pos", "head")).data["patched"].values
-    first = patch(gpt2, models.PAIR, "resid_pre", direction="denoise", batch_size=1)
-    second = patch(gpt2, models.PAIR, "z", direction="noise", by=("layer", "pos", "head"), batch_size=2)
+    first = patch(gpt2, models.PAIR, "resid_pre", direction="denoise", batch_size=1, engine=engines[0])
+    by = ("layer", "pos", "head")
+    second = patch(gpt2, models.PAIR, "z", direction="noise", by=by, batch_size=2, engine=engines[1])
     np.testing.assert_allclose(second.wait().data["patched"].values, second_alone, rtol=0, atol=1e-9)
     np.testing.assert_allclose(first.wait().data["patched"].values, first_alone, rtol=0, atol=1e-9)
 
@@ -122,9 +129,9 @@ def test_two_sweeps_on_one_model_take_turns_and_two_models_do_not_wait(
 ) -> None:
     expected = sweep(llama).data["patched"].values
     with Brake(gpt2.blocks[1]) as brake:
-        first = patch(gpt2, models.PAIR, "z")
+        first = patch(gpt2, models.PAIR, "z", engine=HOOKED)
         brake.arrive()
-        second = patch(gpt2, models.PAIR, "z")
+        second = patch(gpt2, models.PAIR, "z", engine=HOOKED)
         other = sweep(llama)
         assert not first.finished
         assert not second.finished
@@ -151,7 +158,7 @@ def test_hooks_of_another_thread_never_give_silently_wrong_numbers(
         return activation
 
     with Brake(gpt2.blocks[0]) as brake:
-        run = patch(gpt2, models.PAIR, "resid_pre", direction=direction, batch_size=4)
+        run = patch(gpt2, models.PAIR, "resid_pre", direction=direction, batch_size=4, engine=HOOKED)
         brake.arrive()
         for _ in range(at_pass):
             brake.step()
@@ -168,7 +175,7 @@ def test_the_users_run_with_hooks_does_not_take_the_sweeps_hooks_away(gpt2: Tran
     expected = sweep(gpt2, "resid_pre").data["patched"].values
     before = models.state(gpt2)["hooks"]
     with Brake(gpt2.blocks[1]) as brake:
-        run = patch(gpt2, models.PAIR, "resid_pre", batch_size=4)
+        run = patch(gpt2, models.PAIR, "resid_pre", batch_size=4, engine=HOOKED)
         brake.arrive()
         for _ in range(3):
             gpt2.run_with_hooks(batches()[0], fwd_hooks=[("blocks.2.hook_resid_pre", lambda a, hook: a * 0)])
@@ -181,7 +188,7 @@ def test_the_users_run_with_hooks_does_not_take_the_sweeps_hooks_away(gpt2: Tran
 
 def test_taking_every_hook_away_is_an_error_not_a_table_of_zeros(gpt2: TransformerBridge) -> None:
     with Brake(gpt2.blocks[0]) as brake:
-        run = patch(gpt2, models.PAIR, "resid_pre")
+        run = patch(gpt2, models.PAIR, "resid_pre", engine=HOOKED)
         brake.arrive()
         brake.step()
         gpt2.reset_hooks(including_permanent=True)

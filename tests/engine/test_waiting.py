@@ -29,7 +29,8 @@ class Terminal(io.StringIO):
 
 
 def start(model: TransformerBridge) -> Run:
-    return patch(model, models.PAIR, "z", batch_size=CHUNK)
+    """Through hooks, where a forward pass measures so many cells and no others."""
+    return patch(model, models.PAIR, "z", batch_size=CHUNK, engine="hooked")
 
 
 def test_a_bar_at_a_terminal_counts_the_cells(gpt2: TransformerBridge, monkeypatch: pytest.MonkeyPatch) -> None:

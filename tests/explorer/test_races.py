@@ -29,7 +29,7 @@ def test_a_run_that_gave_way_says_nothing_any_more(explorer):
     origin = explorer.children[-2].children[-1]
 
     def hold(change):
-        if "control runs" in change["new"] and not inside.is_set():
+        if "engine, " in change["new"] and not inside.is_set():
             inside.set()
             changed.wait(0.5)  # whoever changes the direction must not get through before this is over
 

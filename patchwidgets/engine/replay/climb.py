@@ -14,8 +14,11 @@ from ..hooked import Value
 from ..places import index_in
 from ..plan import Target, hook_of
 from .items import Item, between
-from .parts import ATTEND, ENTRY, EXIT, FINISH, Stack
+from .parts import ATTEND, ENTRY, EXIT, FINISH, PROJECT, Stack
 from .tape import Tape
+
+Placed = tuple[int, int, int, Item, Target]
+"""A row, the first and last position of the rows that are there, and what is written for which run."""
 
 _ROWS = 256
 """The most rows of the residual stream that go through a module at once."""
@@ -33,7 +36,7 @@ class Group:
         items: the runs, and their rows on the tape in `rows`.
         first: the position of the first row of `stream`.
         stream: [run, pos, d]: the residual stream from there on, in as many positions as it has.
-        attended: what the attention gave there, once it is known.
+        attended, projected: what the attention gave there, and its queries, keys and values, once they are known.
     """
 
     items: list[Item]
@@ -41,6 +44,7 @@ class Group:
     first: int
     stream: Tensor
     attended: Tensor | None = None
+    projected: Sequence[Tensor] | None = None
 
     @property
     def last(self) -> int:
@@ -51,7 +55,7 @@ class Group:
         return len(self.items)
 
     def part(self, first: int, last: int) -> Group:
-        """Return the group with the positions first to last only."""
+        """Return the group with the positions first to last only, past its attention."""
         at = slice(first - self.first, last - self.first + 1)
         attended = None if self.attended is None else self.attended[:, at]
         return Group(self.items, self.rows, first, self.stream[:, at], attended)
@@ -97,8 +101,11 @@ class Climb:
             groups = _joined([*live, *self._begun(items, attending, layer, fronts)])
             for group in groups:
                 self._write(group, layer, ENTRY)
-                group.attended = self._attend(group, layer)
-            groups = [part for group in groups for part in self._narrowed(group, layer)]
+            pieces = [piece for group in groups for piece in group.pieces(_ROWS)]
+            self._project(pieces, layer)
+            for piece in pieces:
+                piece.attended = self._attend(piece, layer)
+            groups = [part for piece in pieces for part in self._narrowed(piece, layer)]
             groups += self._local(items, [number for number in some if not items[number].attends(layer)], layer)
             live = list(self._finish(groups, layer))
             if layer + 1 < layers:
@@ -157,43 +164,37 @@ class Climb:
         first, last = max(first, self.reads[0]), min(last, self.reads[1])
         return (first, last) if first <= last else (first, first - 1)
 
-    def _attend(self, group: Group, layer: int) -> Tensor:
-        found = []
-        for piece in group.pieces(_ROWS):
+    def _project(self, pieces: Sequence[Group], layer: int) -> None:
+        """Make queries, keys and values, all pieces side by side, where they can be made apart from the attention."""
+        part = self.stack.parts[layer]
+        for pack in _packed(pieces, _ROWS) if self.stack.projects else ():
             self._ask()
-            args, kwargs = self.tape.arguments(layer, piece.rows, piece.first)
-            placed = [(at, piece.first, piece.last, item, target) for at, item in enumerate(piece.items)
-                      for target in item.at(layer, ATTEND)]  # fmt: skip
-            with self.stack.editing(self._edits(placed, flat=False)):
-                found.append(self.stack.parts[layer].attend(piece.stream, args, kwargs))
-        return found[0] if len(found) == 1 else torch.cat(found)
+            args, kwargs = self.tape.sides[layer].cut(0, 1, None)
+            with self.stack.editing(self._edits(pack.placed(layer, PROJECT), flat=True)):
+                made = part.project(pack.joined("stream"), args, kwargs)
+            for piece, *own in zip(pack.pieces, *map(pack.apart, made), strict=True):
+                piece.projected = own
+
+    def _attend(self, piece: Group, layer: int) -> Tensor:
+        self._ask()
+        args, kwargs = self.tape.arguments(layer, piece.rows, piece.first)
+        placed = [(at, piece.first, piece.last, item, target) for at, item in enumerate(piece.items)
+                  for target in item.at(layer, ATTEND)]  # fmt: skip
+        with self.stack.editing(self._edits(placed, flat=False)):
+            return self.stack.parts[layer].attend(piece.stream, args, kwargs, piece.projected)
 
     def _finish(self, groups: Sequence[Group], layer: int) -> Iterator[Group]:
         """Yield the groups after the layer. Rows need not know of each other: they go through side by side."""
         pieces = [piece for group in groups if group.stream.shape[1] for piece in group.pieces(_ROWS)]
-        for packed in _packed(pieces, _ROWS):
+        for pack in _packed(pieces, _ROWS):
             self._ask()
-            offsets, placed, total = [], [], 0
-            for piece in packed:
-                width = piece.stream.shape[1]
-                offsets.append(total)
-                for at, item in enumerate(piece.items):
-                    begin = total + at * width
-                    placed += [(begin, piece.first, piece.last, item, target) for target in item.at(layer, FINISH)]
-                total += len(piece) * width
-            stream, attended = (
-                torch.cat([getattr(piece, name).flatten(0, 1) for piece in packed])[None]
-                for name in ("stream", "attended")
-            )
             args, kwargs = self.tape.sides[layer].cut(0, 1, None)
-            with self.stack.editing(self._edits(placed, flat=True)):
-                out = self.stack.parts[layer].finish(stream, attended, args, kwargs)[0]
-            for piece, offset in zip(packed, offsets, strict=True):
-                size = len(piece) * piece.stream.shape[1]
-                piece.stream = out[offset : offset + size].view(*piece.stream.shape)
-                piece.attended = None
-                self._write(piece, layer, EXIT)
-                yield piece
+            with self.stack.editing(self._edits(pack.placed(layer, FINISH), flat=True)):
+                out = self.stack.parts[layer].finish(pack.joined("stream"), pack.joined("attended"), args, kwargs)
+            for piece, stream in zip(pack.pieces, pack.apart(out), strict=True):
+                done = Group(piece.items, piece.rows, piece.first, stream)
+                self._write(done, layer, EXIT)
+                yield done
         for group in groups:
             if not group.stream.shape[1]:
                 yield group
@@ -221,13 +222,13 @@ class Climb:
             for target in item.at(layer, phase):
                 self._put(group.stream[at], target, item, group.first, group.last, group.first)
 
-    def _edits(self, placed: Sequence[tuple[int, int, int, Item, Target]], *, flat: bool) -> dict[str, Edit]:
+    def _edits(self, placed: Sequence[Placed], *, flat: bool) -> dict[str, Edit]:
         """Return the edits of a module's activations: a batch, or with `flat` one text of all rows side by side."""
-        by_hook: dict[str, list[tuple[int, int, int, Item, Target]]] = defaultdict(list)
+        by_hook: dict[str, list[Placed]] = defaultdict(list)
         for each in placed:
             by_hook[hook_of(each[4])].append(each)
 
-        def edit_of(at: Sequence[tuple[int, int, int, Item, Target]]) -> Edit:
+        def edit_of(at: Sequence[Placed]) -> Edit:
             def edit(activation: Tensor) -> Tensor:
                 for row, first, last, item, target in at:
                     run = activation[0] if flat else activation[row]
@@ -271,16 +272,42 @@ def _joined(groups: Iterable[Group]) -> list[Group]:
     ]
 
 
-def _packed(pieces: Iterable[Group], rows: int) -> Iterator[list[Group]]:
+@dataclass(frozen=True)
+class Pack:
+    """Pieces whose rows stand side by side, as one text."""
+
+    pieces: list[Group]
+
+    def joined(self, name: str) -> Tensor:
+        """Return a tensor of every piece as [1, row, .]."""
+        return torch.cat([getattr(piece, name).flatten(0, 1) for piece in self.pieces])[None]
+
+    def apart(self, rows: Tensor) -> list[Tensor]:
+        """Return [1, row, .] as a tensor [run, pos, .] for every piece."""
+        sizes = [len(piece) * piece.stream.shape[1] for piece in self.pieces]
+        parts = rows[0].split(sizes)
+        return [part.unflatten(0, piece.stream.shape[:2]) for part, piece in zip(parts, self.pieces, strict=True)]
+
+    def placed(self, layer: int, phase: str) -> list[Placed]:
+        """Return what is written in a phase: the row at which a run's own begin, their positions, and the target."""
+        found, begin = [], 0
+        for piece in self.pieces:
+            for item in piece.items:
+                found += [(begin, piece.first, piece.last, item, target) for target in item.at(layer, phase)]
+                begin += piece.stream.shape[1]
+        return found
+
+
+def _packed(pieces: Iterable[Group], rows: int) -> Iterator[Pack]:
     """Yield the pieces in packs of at most so many rows, but never less than one piece."""
-    pack: list[Group] = []
-    held = 0
+    held: list[Group] = []
+    size = 0
     for piece in pieces:
-        size = len(piece) * piece.stream.shape[1]
-        if pack and held + size > rows:
-            yield pack
-            pack, held = [], 0
-        pack.append(piece)
-        held += size
-    if pack:
-        yield pack
+        more = len(piece) * piece.stream.shape[1]
+        if held and size + more > rows:
+            yield Pack(held)
+            held, size = [], 0
+        held.append(piece)
+        size += more
+    if held:
+        yield Pack(held)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...interventions import Patch
-from ..gate import hooked
+from ...prompts import EncodedPair
+from ..gate import check_control, hooked
 from ..handle import ModelHandle
 from ..hooked import Value, edits_for
 from ..lanes import Lane
+from ..measuring import Task
 from ..plan import Plan, Target
 from .climb import Climb
 from .items import Item, make_item
@@ -24,53 +27,54 @@ from .tape import Tape, Tapes
 Cell = tuple[int, Lane]
 _LOGITS = 1 << 24
 """The most logits that are made at once."""
+_TAPE_BYTES = 1 << 31
+"""The most memory that base runs may take on tape."""
 
 
-def replayable(handle: ModelHandle, plan: Plan) -> Stack:
+def replayable(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane]) -> Stack:
     """Return the model in parts, proven; NotReplayable says why a sweep cannot be replayed.
 
     Call with the handle's lock held.
     """
+    needed = _tape_bytes(handle, {lane.ids(plan.patch.base) for lane in lanes})
+    if needed > _TAPE_BYTES:
+        raise NotReplayable(f"its base runs would take {needed / 1e9:.1f} GB of memory; sweep fewer pairs at a time")
     if plan.standing:
         raise NotReplayable("something stands in place during all runs")
-    stack = stack_of(handle, prove)
-    missing = [name for name in plan.hooks if name.startswith("blocks.") and name not in stack.phases]
-    if missing:
-        raise NotReplayable(f"{missing[0]} is not in one half of a block alone")
-    return stack
+    return stack_of(handle, prove).reaching(plan.hooks)
+
+
+def _tape_bytes(handle: ModelHandle, texts: Iterable[Sequence[int]]) -> int:
+    config: Any = handle.bridge.cfg
+    row = (2 * handle.n_layers + 1) * config.d_model + 2 * handle.n_layers * handle.n_key_value_heads * config.d_head
+    return sum(map(len, texts)) * row * next(handle.bridge.parameters()).element_size()
 
 
 class Replay:
-    """A sweep's base runs on tape, and the model in parts. Call everything with the handle's lock held.
+    """A sweep's base runs on tape, and the model in parts. Call everything with the handle's lock held."""
 
-    `columns` gives the vocabulary's entries that a lane's metrics read, None meaning all.
-    """
-
-    def __init__(
-        self, handle: ModelHandle, plan: Plan, stack: Stack, tapes: Tapes, value: Value,
-        columns: Callable[[Lane], Tensor | None],
-    ) -> None:  # fmt: skip
-        self.handle, self.plan, self.stack, self.tapes, self.value = handle, plan, stack, tapes, value
-        self.base, self.columns = plan.patch.base, columns
-        self.matched = isinstance(plan.intervention, Patch)
+    def __init__(self, task: Task, stack: Stack, tapes: Tapes) -> None:
+        self.task, self.plan, self.stack, self.tapes = task, task.plan, stack, tapes
+        self.handle, self.value = task.handle, task.value
+        self.base, self.columns = task.plan.patch.base, task.scorer.columns
+        self.matched = isinstance(task.plan.intervention, Patch)
 
     def item(self, cell: Cell) -> Item:
         """Return a cell of one lane as a run to be patched."""
         number, lane = cell
-        known = _known(lane, self.base) if self.matched else 0
-        return make_item(lane, self.tapes.rows[lane], self.base, self.plan.targets(number), self.stack.phases, known)
-
-    def cost(self, item: Item) -> int:
-        """Return how many rows go through how many blocks for one patched run."""
-        return (len(item.lane.ids(self.base)) - item.start) * (self.handle.n_layers - item.entry)
+        row, known = self.tapes.rows[lane], first_changed(lane, self.plan)
+        return make_item(
+            lane, row, self.base, self.plan.targets(number), self.stack.phases, known, self.handle.n_layers
+        )
 
     @torch.no_grad()
     def run(
         self, cells: Sequence[Cell], stop: Callable[[], bool] = lambda: False
-    ) -> tuple[dict[Cell, Tensor], dict[Cell, Tensor]]:
+    ) -> tuple[dict[Cell, Tensor], dict[Cell, Tensor], float]:
         """Return per cell the logits at the positions read, [step, entry], and where a metric wants them at all.
 
-        Raises Stopped when `stop` says so meanwhile.
+        An unpatched run climbs along in every batch. Returns how far its logits were from the plain run's too, and
+        raises Disturbed where that is more than the precision allows; Stopped when `stop` says so meanwhile.
         """
         groups: dict[tuple[int, int, int], list[Cell]] = defaultdict(list)
         for cell in cells:
@@ -78,27 +82,39 @@ class Replay:
             groups[len(lane.ids(self.base)), lane.kept, lane.steps].append(cell)
         read: dict[Cell, Tensor] = {}
         whole: dict[Cell, Tensor] = {}
+        worst = 0.0
         for (length, _, _), some in groups.items():
-            self._run(self.tapes[length], some, stop, read, whole)
-        return read, whole
+            worst = max(worst, self._run(self.tapes[length], some, stop, read, whole))
+        return read, whole, worst
 
     def _run(
         self, tape: Tape, cells: Sequence[Cell], stop: Callable[[], bool], read: dict[Cell, Tensor],
         whole: dict[Cell, Tensor],
-    ) -> None:  # fmt: skip
+    ) -> float:  # fmt: skip
         items = [self.item(cell) for cell in cells]
         of = {id(item): cell for item, cell in zip(items, cells, strict=True)}
-        at = range(tape.length)[cells[0][1].read]
+        lane = cells[0][1]
+        control = Item(
+            lane, self.tapes.rows[lane], {}, min(item.entry for item in items), min(item.start for item in items)
+        )
+        at = range(tape.length)[lane.read]
         reads = (0, tape.length - 1) if self.plan.whole else (at[0], at[-1])
         climb = Climb(self.stack, tape, self.base, self.value, self.matched, reads, stop)
-        for group, final in climb.run(items, self._fronts(items)):
+        worst = 0.0
+        for group, final in climb.run([*items, control], self._fronts(items)):
             for item, logits in zip(group.items, self._logits(final, group.items), strict=True):
-                cell = of[id(item)]
+                full = logits
                 if self.plan.whole:
-                    whole[cell], logits = logits, logits[cell[1].read]
-                    columns = self.columns(cell[1])
+                    logits, columns = logits[item.lane.read], self.columns(item.lane)
                     logits = logits if columns is None else logits[:, columns]
-                read[cell] = logits
+                if item is control:
+                    plain = self.task.scorer.narrowed(lane, self.task.baseline.read[lane, self.base])
+                    worst = check_control(logits, plain)
+                    continue
+                read[of[id(item)]] = logits
+                if self.plan.whole:
+                    whole[of[id(item)]] = full
+        return worst
 
     def _logits(self, final: Tensor, items: Sequence[Item]) -> list[Tensor]:
         """Return per item the logits of its final rows."""
@@ -124,10 +140,17 @@ class Replay:
         return {number: stream for (number, _, _), stream in zip(some, streams, strict=True)}
 
 
-def _known(lane: Lane, base: str) -> int:
-    """Return the first position at which a patch from the other run can change anything."""
-    pair = lane.pair
-    return next(p for p in range(len(lane.ids(base)) + 1) if p >= pair.first_difference or pair.counterpart(base, p) != p)
+def first_changed(lane: Lane, plan: Plan) -> int:
+    """Return the first position at which what is not confined to positions can change anything."""
+    if not isinstance(plan.intervention, Patch):
+        return 0
+    pair, base = lane.pair, plan.patch.base
+    length = len(lane.ids(base))
+    return next(p for p in range(length + 1) if p >= pair.first_difference or _moved(pair, base, p))
+
+
+def _moved(pair: EncodedPair, base: str, position: int) -> bool:
+    return position < len(pair.ids(base)) and pair.counterpart(base, position) != position
 
 
 class _Entered(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..lanes import Lane
 from ..plan import Target, hook_of
-from .parts import ATTEND, ENTRY, FRONT, NotReplayable
+from .parts import ATTEND, ENTRY, FRONT, PROJECT, NotReplayable
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Item:
         """
         here = self.targets.get(layer, {})
         spreads = any(
-            phase in (FRONT, ENTRY) or (phase == ATTEND and not site.own_row)
+            phase in (FRONT, ENTRY) or (phase in (PROJECT, ATTEND) and not site.own_row)
             for phase, targets in here.items()
             for site, _ in targets
         )
-        if layer != self.entry or spreads:
+        if layer != self.entry or spreads or not here:
             return None
         at = [p for targets in here.values() for target in targets for p in positions_of(target)]
         return min(at), max(at)
 
     def attends(self, layer: int) -> bool:
-        """Return whether the run's attention must be run in the layer it enters."""
-        return any(self.at(layer, phase) for phase in (FRONT, ENTRY, ATTEND))
+        """Return whether the attention must be run in the layer that is entered, as when nothing is written at all."""
+        return not self.targets or any(self.at(layer, phase) for phase in (FRONT, ENTRY, PROJECT, ATTEND))
 
 
 def positions_of(target: Target) -> list[int]:
@@ -66,11 +66,18 @@ def rows_axis(target: Target) -> str:
 
 
 def make_item(
-    lane: Lane, row: int, base: str, targets: Sequence[Target], phases: Mapping[str, str], known: int
+    lane: Lane,
+    row: int,
+    base: str,
+    targets: Sequence[Target],
+    phases: Mapping[str, str],
+    known: int,
+    layers: int,
 ) -> Item:
     """Return a patched run; NotReplayable where a target has no phase.
 
-    `known` is the first position a target without positions can change.
+    `known` is the first position a target without positions can change. A run in which nothing is written is the base
+    run; it enters the last of the `layers` at the last position.
     """
     length = len(lane.ids(base))
     found: dict[int, dict[str, list[Target]]] = defaultdict(lambda: defaultdict(list))
@@ -80,10 +87,14 @@ def make_item(
         if phase is None:
             raise NotReplayable(f"{site.name} is not in one half of a block alone")
         full = _with_positions(target, length, known)
+        if not positions_of(full):
+            continue
         found[full[1].get("layer", 0)][phase].append(full)  # type: ignore[index]
     each = [target for phases_of in found.values() for listed in phases_of.values() for target in listed]
+    if not each:
+        return Item(lane, row, {}, layers - 1, length - 1)
     start = min(p for target in each for p in positions_of(target))
-    return Item(lane, row, found, min(found), start)
+    return Item(lane, row, {layer: dict(phases_of) for layer, phases_of in found.items()}, min(found), start)
 
 
 def _with_positions(target: Target, length: int, known: int) -> Target:

@@ -6,9 +6,8 @@ another thread does to the model's hooks reaches them, and nothing done here rea
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,9 +18,11 @@ from ...errors import PatchError
 from ..gate import Edit, foreign_hooks, hooked, slack
 from ..handle import ModelHandle
 from ..model import HookPoint
+from .copies import Copies
 
-FRONT, ENTRY, ATTEND, FINISH, EXIT = "front", "entry", "attend", "finish", "exit"
-"""Where a hook is: before all blocks; at a block's input, before its attention's output, after that, at its output."""
+FRONT, ENTRY, PROJECT, ATTEND, FINISH, EXIT = "front", "entry", "project", "attend", "finish", "exit"
+"""Where a hook is: before all blocks; at a block's input; where queries, keys and values are made; from there to the
+attention's output; after that; at the block's output."""
 
 
 class NotReplayable(PatchError):
@@ -43,15 +44,34 @@ class _Seam(nn.Module):
         super().__init__()
         self.attention = attention
         self.given: Tensor | None = None
+        self.before = False
         self._others: int | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what is given in the form the attention returns; run the attention when nothing is."""
+        """Return what is given in the form the attention returns; else stop, `before` the attention or after it."""
         if self.given is not None:
             return self.given if self._others is None else (self.given, *[None] * self._others)
+        if self.before:
+            raise _Reached(args[0] if args else kwargs["hidden_states"])
         output = self.attention(*args, **kwargs)
         self._others = len(output) - 1 if isinstance(output, tuple) else None
         raise _Reached(first_of(output))
+
+
+class _Projection(nn.Module):
+    """Stands where an attention makes its queries, its keys or its values; answers with those given before."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.given: Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what is given, once, or what the module makes."""
+        if self.given is None:
+            return self.module(*args, **kwargs)
+        given, self.given = self.given, None
+        return given
 
 
 def first_of(output: Any) -> Tensor:
@@ -60,7 +80,7 @@ def first_of(output: Any) -> Tensor:
 
 
 class Part:
-    """One block in two halves. `index` is its layer."""
+    """One block in pieces. `index` is its layer; `projects` says whether `project` can be run apart from `attend`."""
 
     def __init__(self, index: int, block: nn.Module, attention: nn.Module) -> None:
         self.index = index
@@ -71,10 +91,37 @@ class Part:
             raise NotReplayable(f"block {index} does not hold its attention as a part of its own")
         self._seam = _Seam(attention)
         inside._modules[names[0]] = self._seam
+        self._projections: list[_Projection] = []
+        self._enter = attention._modules.get("hook_in")
+        self.projects = all(isinstance(attention._modules.get(name), nn.Module) for name in "qkv")
+        if self.projects:
+            for name in "qkv":
+                attention._modules[name] = projection = _Projection(attention._modules[name])  # type: ignore[arg-type]
+                self._projections.append(projection)
 
-    def attend(self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-        """Return the attention module's output for rows [n, pos, d]."""
-        self._seam.given = None
+    def project(self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+        """Return the queries, keys and values that the attention makes of rows [n, pos, d]."""
+        normed = self._stopped(rows, args, kwargs, before=True)
+        normed = normed if self._enter is None else self._enter(normed)
+        return [projection.module(normed) for projection in self._projections]
+
+    def attend(
+        self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any], projected: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """Return the attention module's output for rows [n, pos, d]; `projected` are what `project` made of them."""
+        try:
+            for projection, made in zip(self._projections, projected or (), strict=projected is not None):
+                projection.given = made
+            attended = self._stopped(rows, args, kwargs, before=False)
+            if any(projection.given is not None for projection in self._projections):
+                raise NotReplayable(f"attention {self.index} does not take its queries, keys and values from its parts")
+            return attended
+        finally:
+            for projection in self._projections:
+                projection.given = None
+
+    def _stopped(self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any], *, before: bool) -> Tensor:
+        self._seam.given, self._seam.before = None, before
         try:
             self._block(rows, *args, **kwargs)
         except _Reached as reached:
@@ -120,13 +167,26 @@ class Stack:
         parts: its blocks.
         points: the model's hook names -> the parts' own hook points.
         head: what follows the last block.
-        phases: hook name -> ENTRY, ATTEND, FINISH or EXIT, for the hooks that fire exactly once in a block.
+        phases: hook name -> where it is in a block, for the hooks that fire exactly once in it.
+        projects: whether queries, keys and values are made apart from the attention.
+        unprojected: the phases when they are not.
     """
 
     parts: list[Part]
     points: dict[str, HookPoint]
     head: Head
     phases: dict[str, str]
+    projects: bool = False
+    unprojected: dict[str, str] = field(default_factory=dict)
+
+    def reaching(self, hooks: Sequence[str]) -> Stack:
+        """Return the parts in the way in which every hook has its place; NotReplayable names one that has none."""
+        missing = [name for name in hooks if name.startswith("blocks.") and name not in self.phases]
+        if missing and self.projects:
+            return replace(self, projects=False, phases=self.unprojected).reaching(hooks)
+        if missing:
+            raise NotReplayable(f"{missing[0]} is not in one part of a block alone")
+        return self
 
     def editing(self, edits: dict[str, Edit]) -> Any:
         """Return a context in which the parts' activations are edited."""
@@ -146,14 +206,12 @@ def take_apart(handle: ModelHandle) -> Stack:
     blocks = list(bridge.blocks)
     if not all(hasattr(block, "attn") for block in blocks):
         raise NotReplayable("not every block has an attention")
-    shared = _shared([*blocks, bridge.ln_final, bridge.unembed])
-    try:
-        copies = [copy.deepcopy(block, shared) for block in blocks]
-        norm, unembed = copy.deepcopy(bridge.ln_final, shared), copy.deepcopy(bridge.unembed, shared)
-    except Exception as error:
-        raise NotReplayable(f"its modules cannot be copied: {error}") from error
-    parts = [Part(i, new, shared[id(old.attn)]) for i, (old, new) in enumerate(zip(blocks, copies, strict=True))]
-    points = {name: shared[id(point)] for name, point in handle.hooks.items() if id(point) in shared}
+    shared = Copies([*blocks, bridge.ln_final, bridge.unembed])
+    copies, norm, unembed = [shared[block] for block in blocks], shared[bridge.ln_final], shared[bridge.unembed]
+    for each in copies:
+        _fuse(each)
+    parts = [Part(i, new, shared[old.attn]) for i, (old, new) in enumerate(zip(blocks, copies, strict=True))]
+    points = {name: shared[point] for name, point in handle.hooks.items() if point in shared}
     phases = {}
     for name, point in points.items():
         for new in copies:
@@ -167,17 +225,12 @@ def take_apart(handle: ModelHandle) -> Stack:
     return Stack(parts, points, head, phases)
 
 
-def _shared(modules: Sequence[nn.Module]) -> dict[int, Any]:
-    """Return the memo of a copy that keeps the weights and the settings instead of copying them."""
-    memo: dict[int, Any] = {}
-    for module in (child for each in modules for child in each.modules()):
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is not None:
-                memo[id(tensor)] = tensor
-        for name, value in module.__dict__.items():
-            if isinstance(value, Tensor) or (name in ("config", "cfg") and value is not None):
-                memo[id(value)] = value
-    return memo
+def _fuse(block: nn.Module) -> None:
+    """Let torch compute in one pass what transformers writes out in eight: the same function, proven like all else."""
+    for module in list(block.modules()):
+        for name, child in module._modules.items():
+            if type(child).__name__ == "NewGELUActivation":
+                module._modules[name] = nn.GELU(approximate="tanh")
 
 
 def _cap(bridge: Any) -> float | None:
@@ -186,17 +239,40 @@ def _cap(bridge: Any) -> float | None:
     return float(cap) if cap else None
 
 
-_STACKS: WeakKeyDictionary[Any, tuple[tuple[int, ...], Stack | str]] = WeakKeyDictionary()
+_STACKS: WeakKeyDictionary[Any, tuple[int, Stack | str]] = WeakKeyDictionary()
 
 
-def _fingerprint(model: nn.Module) -> tuple[int, ...]:
-    """Return what is another when the model computes otherwise: its weights, and what has been hung on its modules."""
-    found = [id(weight) for weight in (*model.parameters(), *model.buffers())]
-    for module in model.modules():
-        if not isinstance(module, HookPoint):
-            found += [id(hook) for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())]
-            found.append(id(module.__dict__.get("forward")))
-    return tuple(found)
+def _fingerprint(bridge: Any) -> int:
+    """Return what changes when the model computes otherwise: its modules, their weights, hooks and plain settings."""
+    found: list[object] = [(id(weight), weight.data_ptr()) for weight in (*bridge.parameters(), *bridge.buffers())]
+    config = getattr(bridge.original_model, "config", None)
+    for settings in (bridge.cfg, config, *bridge.modules()):
+        if isinstance(settings, nn.Module) and not isinstance(settings, HookPoint):
+            hooks = (*settings._forward_hooks.values(), *settings._forward_pre_hooks.values())
+            found += [id(settings), *map(id, hooks), id(settings.__dict__.get("forward"))]
+        if not isinstance(settings, HookPoint):
+            plain = getattr(settings, "__dict__", {})
+            found += [(name, value) for name, value in list(plain.items()) if name[0] != "_" and _is_plain(value)]
+    return hash(tuple(found))
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+_THEIR_OWN = ("transformer_lens.", "transformers.")
+"""Whose hooks belong to the model: transformers leaves some to record outputs once it was asked for any."""
+
+
+def _hung_on(bridge: Any) -> str | None:
+    """Return the name of a module that carries a torch hook of somebody else: it may go by position, or by batch."""
+    for name, module in bridge.named_modules():
+        if isinstance(module, HookPoint):
+            continue
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
+            if not str(getattr(hook, "__module__", "")).startswith(_THEIR_OWN):
+                return name
+    return None
 
 
 def stack_of(handle: ModelHandle, prove: Callable[[ModelHandle, Stack], None]) -> Stack:
@@ -205,6 +281,9 @@ def stack_of(handle: ModelHandle, prove: Callable[[ModelHandle, Stack], None]) -
     foreign = foreign_hooks(handle.hooks)
     if foreign:
         raise NotReplayable(f"the model has hooks of its own at {foreign[0]}")
+    hung = _hung_on(bridge)
+    if hung is not None:
+        raise NotReplayable(f"the model's module {hung} has a hook of its own")
     weights = _fingerprint(bridge)
     kept = _STACKS.get(bridge)
     if kept is None or kept[0] != weights:
@@ -223,3 +302,8 @@ def stack_of(handle: ModelHandle, prove: Callable[[ModelHandle, Stack], None]) -
 def same(found: Tensor, expected: Tensor) -> bool:
     """Return whether two computations of one activation agree as far as its precision goes."""
     return found.shape == expected.shape and float((found - expected).abs().max()) <= slack(expected)
+
+
+def forget(handle: ModelHandle) -> None:
+    """Take the model apart anew the next time."""
+    _STACKS.pop(handle.bridge, None)

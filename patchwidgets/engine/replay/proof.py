@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from ...sites import SITES
 from ..gate import Edit
 from ..handle import ModelHandle
-from .parts import ATTEND, FINISH, NotReplayable, Stack, same
+from .parts import ATTEND, FINISH, PROJECT, NotReplayable, Stack, same
 from .tape import Tape, taping
 
 _LENGTH = 8
@@ -21,7 +21,7 @@ _CUTS = (0, 1, 5)
 
 @torch.no_grad()
 def prove(handle: ModelHandle, stack: Stack) -> None:
-    """Raise NotReplayable where a part gives anything else than the model; note in which half each hook fires.
+    """Raise NotReplayable where a part gives anything else than the model; note where in a block each hook fires.
 
     Call with the handle's lock held.
     """
@@ -30,31 +30,46 @@ def prove(handle: ModelHandle, stack: Stack) -> None:
     with taping(handle) as recorder:
         logits = handle.forward(torch.tensor([first, first[::-1]], device=handle.device), cache=recorder.cache)
     tape = recorder.tape([0, 1])
-    halves: dict[str, Counter[str]] = {name: Counter() for name in stack.points}
+    _prove_head(stack, tape, logits)
+    ends = dict(stack.phases)
+    stack.phases = stack.unprojected = ends | _phases(handle, _prove_parts(stack, tape, projects=False))
+    if all(part.projects for part in stack.parts):
+        with suppress(NotReplayable):
+            stack.phases = ends | _phases(handle, _prove_parts(stack, tape, projects=True))
+            stack.projects = True
+
+
+def _prove_parts(stack: Stack, tape: Tape, *, projects: bool) -> dict[str, Counter[str]]:
+    """Return how often each hook fired in which piece of its block."""
+    fired: dict[str, Counter[str]] = {name: Counter() for name in stack.points}
     try:
         for layer in range(len(stack.parts)):
             for cut in _CUTS:
-                _prove_part(stack, tape, layer, min(cut, length - 1), halves)
+                _prove_part(stack, tape, layer, min(cut, tape.length - 1), projects, fired)
     except NotReplayable:
         raise
     except Exception as error:
         raise NotReplayable(f"its blocks do not run on a part of a prompt: {type(error).__name__}: {error}") from error
-    _prove_head(stack, tape, logits)
-    _note_phases(handle, stack, halves)
+    return fired
 
 
-def _prove_part(stack: Stack, tape: Tape, layer: int, cut: int, halves: dict[str, Counter[str]]) -> None:
+def _prove_part(stack: Stack, tape: Tape, layer: int, cut: int, projects: bool, fired: dict[str, Counter[str]]) -> None:
     part, rows = stack.parts[layer], torch.tensor([0, 1], device=tape.inputs[0].device)
+    width = tape.length - cut
+    stream = tape.inputs[layer][rows, cut:]
+    flat = stream.reshape(1, 2 * width, -1)
+    rowwise, others = tape.sides[layer].cut(0, 1, None)
+    projected = None
+    if projects:
+        with _counted(stack, fired, PROJECT):
+            projected = [made.view(2, width, -1) for made in part.project(flat, rowwise, others)]
     args, kwargs = tape.arguments(layer, rows, cut)
-    with _counted(stack, halves, ATTEND):
-        attended = part.attend(tape.inputs[layer][rows, cut:], args, kwargs)
+    with _counted(stack, fired, ATTEND):
+        attended = part.attend(stream, args, kwargs, projected)
     if not same(attended, tape.attended[layer][:, cut:]):
         raise NotReplayable(f"attention {layer} gives something else on a part of a prompt")
-    width = tape.length - cut
-    flat = tape.inputs[layer][:, cut:].reshape(1, 2 * width, -1)
-    args, kwargs = tape.sides[layer].cut(0, 1, None)
-    with _counted(stack, halves, FINISH):
-        out = part.finish(flat, attended.reshape(1, 2 * width, -1), args, kwargs)
+    with _counted(stack, fired, FINISH):
+        out = part.finish(flat, attended.reshape(1, 2 * width, -1), rowwise, others)
     if not same(out.view(2, width, -1), tape.inputs[layer + 1][:, cut:]):
         raise NotReplayable(f"block {layer} does not treat every token by itself after its attention")
 
@@ -66,24 +81,22 @@ def _prove_head(stack: Stack, tape: Tape, logits: Tensor) -> None:
         raise NotReplayable("the logits are not the unembedded final norm")
 
 
-def _note_phases(handle: ModelHandle, stack: Stack, halves: dict[str, Counter[str]]) -> None:
-    """A hook belongs to a half of a block when it fires there once, and in the other half not at all."""
+def _phases(handle: ModelHandle, fired: dict[str, Counter[str]]) -> dict[str, str]:
+    """Return where each hook is: in the piece of a block in which it fires once, when in the others it does not."""
     rounds = len(_CUTS)
     names = {site.hook_name(i) for site in SITES.values() if site.layered for i in range(handle.n_layers)}
-    for name in names & halves.keys() - stack.phases.keys():
-        for half in (ATTEND, FINISH):
-            if halves[name] == {half: rounds}:
-                stack.phases[name] = half
+    pieces = (PROJECT, ATTEND, FINISH)
+    return {name: piece for name in names & fired.keys() for piece in pieces if fired[name] == {piece: rounds}}
 
 
 @contextmanager
-def _counted(stack: Stack, halves: dict[str, Counter[str]], half: str) -> Iterator[None]:
+def _counted(stack: Stack, fired: dict[str, Counter[str]], piece: str) -> Iterator[None]:
     """Count the hooks that fire, on activations whose first dimension is the batch."""
-    batch = 2 if half == ATTEND else 1
+    batch = 2 if piece == ATTEND else 1
 
     def counting(name: str) -> Edit:
         def hook(activation: Tensor, hook: object = None) -> None:
-            halves[name][half if len(activation) == batch else "otherwise"] += 1
+            fired[name][piece if len(activation) == batch else "otherwise"] += 1
 
         return hook
 

@@ -99,8 +99,11 @@ class Taping:
         if any(not isinstance(each, Tensor) or each.shape[2] != length for each in (*keys, *values)):
             raise NotReplayable("not every block keeps keys and values of all positions")
         which = torch.tensor(list(rows), device=self.inputs[0].device)
-        taken = [[each[which] for each in listed] for listed in (self.inputs, self.attended, keys, values)]
-        return Tape(length, *taken, [Sides(args, kwargs, self.cache, batch, length) for args, kwargs in self.calls])
+        inputs, attended, keys, values = (
+            [each[which] for each in listed] for listed in (self.inputs, self.attended, keys, values)
+        )
+        sides = [Sides(args, kwargs, self.cache, batch, length) for args, kwargs in self.calls]
+        return Tape(length, inputs, attended, keys, values, sides)
 
 
 @contextmanager
