@@ -16,7 +16,7 @@ from .parts import ATTEND, FINISH, PROJECT, NotReplayable, Stack, same
 from .tape import Tape, taping
 
 _LENGTH = 8
-_CUTS = (0, 1, 5)
+_CUTS = (1, 5)
 
 
 @torch.no_grad()
@@ -61,14 +61,14 @@ def _prove_part(stack: Stack, tape: Tape, layer: int, cut: int, projects: bool, 
     rowwise, others = tape.sides[layer].cut(0, 1, None)
     projected = None
     if projects:
-        with _counted(stack, fired, PROJECT):
+        with _counted(stack, fired, layer, PROJECT):
             projected = [made.view(2, width, -1) for made in part.project(flat, rowwise, others)]
     args, kwargs = tape.arguments(layer, rows, cut)
-    with _counted(stack, fired, ATTEND):
+    with _counted(stack, fired, layer, ATTEND):
         attended = part.attend(stream, args, kwargs, projected)
     if not same(attended, tape.attended[layer][:, cut:]):
         raise NotReplayable(f"attention {layer} gives something else on a part of a prompt")
-    with _counted(stack, fired, FINISH):
+    with _counted(stack, fired, layer, FINISH):
         out = part.finish(flat, attended.reshape(1, 2 * width, -1), rowwise, others)
     if not same(out.view(2, width, -1), tape.inputs[layer + 1][:, cut:]):
         raise NotReplayable(f"block {layer} does not treat every token by itself after its attention")
@@ -90,8 +90,8 @@ def _phases(handle: ModelHandle, fired: dict[str, Counter[str]]) -> dict[str, st
 
 
 @contextmanager
-def _counted(stack: Stack, fired: dict[str, Counter[str]], piece: str) -> Iterator[None]:
-    """Count the hooks that fire, on activations whose first dimension is the batch."""
+def _counted(stack: Stack, fired: dict[str, Counter[str]], layer: int, piece: str) -> Iterator[None]:
+    """Count the hooks of a layer's sites that fire, on activations whose first dimension is the batch."""
     batch = 2 if piece == ATTEND else 1
 
     def counting(name: str) -> Edit:
@@ -100,10 +100,11 @@ def _counted(stack: Stack, fired: dict[str, Counter[str]], piece: str) -> Iterat
 
         return hook
 
-    for name, point in stack.points.items():
-        point.add_hook(counting(name))  # type: ignore[arg-type]
+    names = {site.hook_name(layer) for site in SITES.values() if site.layered} & stack.points.keys()
+    for name in names:
+        stack.points[name].add_hook(counting(name))  # type: ignore[arg-type]
     try:
         yield
     finally:
-        for point in stack.points.values():
-            point.remove_hooks()
+        for name in names:
+            stack.points[name].remove_hooks()
