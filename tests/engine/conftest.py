@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,3 +80,11 @@ def embedded() -> TransformerBridge:
     from patchwidgets import load_model
 
     return load_model()
+
+
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """A process started in the background ignores Ctrl-C, and hands that down; the test does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

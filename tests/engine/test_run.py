@@ -9,7 +9,6 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -162,14 +161,6 @@ def test_cancel_after_the_end_changes_nothing(gpt2: TransformerBridge) -> None:
     run.cancel()
     assert not run.cancelled
     assert run.wait().data.identical(result.data)
-
-
-@pytest.fixture
-def _interrupts() -> Iterator[None]:
-    """A process started in the background ignores Ctrl-C, and hands that down; the test does not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("_interrupts")

@@ -6,7 +6,6 @@ import io
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -74,14 +73,6 @@ def test_no_bar_where_nobody_looks(gpt2: TransformerBridge, monkeypatch: pytest.
     monkeypatch.setattr(sys, "stderr", written)
     start(gpt2).wait()
     assert written.getvalue() == ""
-
-
-@pytest.fixture
-def _interrupts() -> Iterator[None]:
-    """A process started in the background ignores Ctrl-C, and hands that down; the test does not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("_interrupts")
