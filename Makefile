@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PAGE ?= explorer.html
+# So many processes run the tests side by side.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
 SHELL := /bin/sh
 BIN := $(VENV)/bin
@@ -54,7 +56,8 @@ check: $(VENV)/.test $(VENV)/.node_modules
 	$(WITH_NODE) $(BIN)/python .ci/bundle.py
 
 pytest: $(VENV)/.test chromium
-	PATCHWIDGETS_CHROMIUM="$$(cat $(VENV)/.chromium)" $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 PATCHWIDGETS_CHROMIUM="$$(cat $(VENV)/.chromium)" \
+		$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 bench: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks $(TABLES)

@@ -31,7 +31,10 @@ from tests.bad_input.given import pair
 def _tiny(kind: type[PreTrainedModel], config: Any) -> PreTrainedModel:
     config._attn_implementation = "eager"
     config.architectures = [kind.__name__]
-    return kind(config).eval()
+    config.initializer_range = 0.3
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return kind(config).eval()
 
 
 _GPT2 = {"n_layer": 1, "n_head": 2, "n_embd": 8, "vocab_size": models.VOCAB, "n_positions": 8}

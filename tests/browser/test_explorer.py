@@ -295,14 +295,22 @@ def test_the_main_job_on_smollm2(lab: Lab, smollm2_folder: Path) -> None:
     pills.nth(1).get_by_role("button", name="\u00b7John").click()
     notebook.wait_for("explorer.settings['foil'] is not None and explorer._encoded is not None", seconds=60)
     notebook.page.evaluate(WATCH)
+    press(notebook, "z")
+    part(notebook, "select").nth(1).select_option(index=1)
+    notebook.wait_for("explorer.settings['by'] == ['layer', 'pos', 'head']")
     press(notebook, "Run")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("left", timeout=30_000)
     notebook.wait_for("explorer._run.done > 40", seconds=120)
     press(notebook, "Cancel")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cancelled after", timeout=30_000)
+    counts = notebook.kernel_eval("explorer.result.data['status'].to_series().value_counts().to_dict()")
+    assert counts["pending"] > 0
+    assert counts["measured"] > 40
+    press(notebook, "resid pre")
+    notebook.wait_for("explorer.settings['by'] == ['layer', 'pos']")
     press(notebook, "Run")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=240_000)
-    assert len({picture for text, picture in notebook.page.evaluate("seen") if "left" in text}) >= 3
+    assert len({picture for text, picture in notebook.page.evaluate("seen") if "left" in text}) >= 2
     check_drawn_values(notebook)
     end = notebook.kernel_eval("len(explorer.result.data.pos) - 1")
     click_cell(notebook, ".pw-x-main", 21, end)
