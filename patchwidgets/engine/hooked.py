@@ -45,6 +45,7 @@ def run_patched(
     whole: bool = False,
     standing: Edits = no_edits,
     matched: bool = True,
+    controls: bool = True,
 ) -> Patched:
     """Run one batch: every row is the base run of a lane with one cell's targets written. All lanes have one length.
 
@@ -52,15 +53,18 @@ def run_patched(
 
     Call with the handle's lock held. A control row rides along unpatched before and after the cells; both must give
     their plain run's logits again: if they do not, another thread changed what the model computes meanwhile, and
-    Disturbed is raised.
+    Disturbed is raised. Without `controls` nothing rides along.
     """
-    lanes = [cells[0][1], *(lane for _, lane in cells), cells[-1][1]]
+    lanes = [lane for _, lane in cells]
+    lanes = [lanes[0], *lanes, lanes[-1]] if controls else lanes
+    first = 1 if controls else 0
     rows: list[Row] = [(lane, base) for lane in lanes]
-    placed = [(i, lane, target) for i, (cell, lane) in enumerate(cells, start=1) for target in targets(cell)]
+    placed = [(i, lane, target) for i, (cell, lane) in enumerate(cells, start=first) for target in targets(cell)]
     logits = forward(handle, rows, joined(standing(rows), edits_for(placed, base, value, matched)), whole)
-    worst = max(check_control(logits[i, lanes[i].read], baseline.read[lanes[i], base]) for i in (0, len(rows) - 1))
-    read = {key: logits[i, key[1].read] for i, key in enumerate(cells, start=1)}
-    return Patched(read, {key: logits[i] for i, key in enumerate(cells, start=1)} if whole else {}, worst)
+    alone = (0, len(rows) - 1) if controls else ()
+    worst = max((check_control(logits[i, lanes[i].read], baseline.read[lanes[i], base]) for i in alone), default=0.0)
+    read = {key: logits[i, key[1].read] for i, key in enumerate(cells, start=first)}
+    return Patched(read, {key: logits[i] for i, key in enumerate(cells, start=first)} if whole else {}, worst)
 
 
 def edits_for(

@@ -100,25 +100,31 @@ class Hooked:
             at += len(cells)
             yield cells, values
 
-    def values(self, cells: Sequence[int], rows: int, run: Run | None = None) -> np.ndarray | None:
-        """Return the metrics of the cells, [metric, item, cell]; None when cancelled between two batches."""
+    def values(
+        self, cells: Sequence[int], rows: int, run: Run | None = None, *, controls: bool = True
+    ) -> np.ndarray | None:
+        """Return the metrics of the cells, [metric, item, cell]; None when cancelled between two batches.
+
+        Without `controls` no unpatched rows ride along: something else that acts on the model goes unnoticed.
+        """
         task = self.task
         read: dict[tuple[int, Lane], torch.Tensor] = {}
         whole: dict[tuple[int, Lane], torch.Tensor] = {}
         for batch in _batches(task.lanes, cells, rows, task.plan.patch.base):
             if read and run is not None and run.cancelling:
                 return None
-            found = undisturbed(task.handle.lock, lambda batch=batch: self._run(batch))
-            task.check.worst, task.check.controls = max(task.check.worst, found.worst), task.check.controls + 1
+            found = undisturbed(task.handle.lock, lambda batch=batch: self._run(batch, controls))
+            task.check.worst = max(task.check.worst, found.worst)
+            task.check.controls += controls
             read |= {key: task.scorer.narrowed(key[1], logits) for key, logits in found.read.items()}
             whole |= found.whole
         return task.score(cells, read, whole)
 
-    def _run(self, batch: Sequence[tuple[int, Lane]]) -> Patched:
+    def _run(self, batch: Sequence[tuple[int, Lane]], controls: bool) -> Patched:
         task, plan = self.task, self.task.plan
         return run_patched(
             task.handle, plan.patch.base, task.baseline, batch, plan.targets, task.value, whole=plan.whole,
-            standing=task.standing, matched=isinstance(plan.intervention, Patch),
+            standing=task.standing, matched=isinstance(plan.intervention, Patch), controls=controls,
         )  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from .measuring import Check, Hooked, Measured, Task
 from .plan import Plan
 from .provenance import make_provenance
 from .replay.engine import replayable
-from .replay.parts import NotReplayable, Stack
+from .replay.parts import Stack
+from .replay.seams import NotReplayable
 from .replay.sweeping import Replayed, WrongCells
 from .replay.tape import Tapes
 from .run import Run
@@ -137,7 +138,8 @@ class _Sweep:
 
     def _record(self) -> Baseline:
         plan = self.plan
-        self.tapes = Tapes(self.handle, plan.patch.base) if self.stack is not None else None
+        stack = self.stack
+        self.tapes = None if stack is None else Tapes(self.handle, plan.patch.base, stack.way.mixes)
         hooks = plan.hooks if isinstance(plan.intervention, Patch) else ()
         return record(
             self.handle,

@@ -14,7 +14,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.engine.patch import patch
-from patchwidgets.engine.replay.parts import Part
+from patchwidgets.engine.replay.seams import Part
 from patchwidgets.engine.run import Run
 from patchwidgets.errors import ModelError, PatchError
 from patchwidgets.result import PatchResult
@@ -86,11 +86,11 @@ def broken_part(at_call: int) -> Iterator[list[int]]:
     """Make the second halves of a model's parts raise in that call, 0 meaning never and -1 every time."""
     calls, finish = [0], Part.finish
 
-    def fail(self: Part, *given: Any) -> torch.Tensor:
+    def fail(self: Part, *given: Any, **named: Any) -> torch.Tensor:
         calls[0] += 1
         if at_call in (calls[0], -1):
             raise BrokenError("the model broke")
-        return finish(self, *given)
+        return finish(self, *given, **named)
 
     with pytest.MonkeyPatch.context() as replaced:
         replaced.setattr(Part, "finish", fail)

@@ -40,9 +40,9 @@ class Counted:
             self.replayed += dict.fromkeys(cell for cell, _ in cells)
             return found
 
-        def passing(engine: Hooked, batch: Any) -> Patched:
+        def passing(engine: Hooked, batch: Any, controls: bool) -> Patched:
             self.hooked += dict.fromkeys(cell for cell, _ in batch)
-            return hooked(engine, batch)
+            return hooked(engine, batch, controls)
 
         monkeypatch.setattr(Replay, "run", climbing)
         monkeypatch.setattr(Hooked, "_run", passing)
@@ -228,11 +228,11 @@ def test_a_number_that_hooks_do_not_confirm_never_gets_into_a_journal(
         read, every, worst = replay(engine, *given)
         return {key: logits + torch.linspace(0, 1, logits.shape[-1]) for key, logits in read.items()}, every, worst
 
-    def failing(engine: Hooked, batch: Any) -> Patched:
+    def failing(engine: Hooked, batch: Any, controls: bool) -> Patched:
         passes.append(len(batch))
         if len(passes) == 4:
             raise RuntimeError("the machine went down")
-        return hooked(engine, batch)
+        return hooked(engine, batch, controls)
 
     with pytest.MonkeyPatch.context() as replaced:
         replaced.setattr(Replay, "run", off)

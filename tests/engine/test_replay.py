@@ -255,9 +255,9 @@ def test_other_peoples_hooks_do_not_reach_a_replay(monkeypatch: pytest.MonkeyPat
     expected = pw.patch(model, models.PAIR, "z").wait().data["patched"].values
     attend = parts.Part.attend
 
-    def disturbed(self: parts.Part, *args: Any) -> Tensor:
+    def disturbed(self: parts.Part, *args: Any, **kwargs: Any) -> Tensor:
         with model.hooks(fwd_hooks=[(f"blocks.{self.index}.attn.hook_z", lambda z, hook: z * 0)]):
-            return attend(self, *args)
+            return attend(self, *args, **kwargs)
 
     monkeypatch.setattr(parts.Part, "attend", disturbed)
     result = pw.patch(model, models.PAIR, "z").wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,60 +12,22 @@ from ..gate import Edit
 from ..hooked import Value
 from ..places import index_in
 from ..plan import Target, hook_of
+from .groups import Bunch, Group, Placed, bunched, joined, packed
 from .items import Item, between
-from .parts import ATTEND, ENTRY, EXIT, FINISH, PROJECT, Stack
+from .parts import Stack
+from .seams import ATTEND, ENTRY, EXIT, FINISH, PROJECT
 from .tape import Tape
 
-Placed = tuple[int, int, int, Item, Target]
-"""A row, the first and last position of the rows that are there, and what is written for which run."""
-
-_ROWS = 256
+_ROWS = 512
 """The most rows of the residual stream that go through a module at once."""
+_SCORES = 1 << 22
+"""The most numbers that attention works on at once."""
+_IDLE = 1 << 18
+"""As many numbers may be computed in vain to save a call."""
 
 
 class Stopped(Exception):
     """The climb was asked to stop."""
-
-
-@dataclass
-class Group:
-    """Patched runs that are run together.
-
-    Attributes:
-        items: the runs, and their rows on the tape in `rows`.
-        first: the position of the first row of `stream`.
-        stream: [run, pos, d]: the residual stream from there on, in as many positions as it has.
-        attended, projected: what the attention gave there, and its queries, keys and values, once they are known.
-    """
-
-    items: list[Item]
-    rows: Tensor
-    first: int
-    stream: Tensor
-    attended: Tensor | None = None
-    projected: Sequence[Tensor] | None = None
-
-    @property
-    def last(self) -> int:
-        """The position of the last row."""
-        return self.first + self.stream.shape[1] - 1
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def part(self, first: int, last: int) -> Group:
-        """Return the group with the positions first to last only, past its attention."""
-        at = slice(first - self.first, last - self.first + 1)
-        attended = None if self.attended is None else self.attended[:, at]
-        return Group(self.items, self.rows, first, self.stream[:, at], attended)
-
-    def pieces(self, rows: int) -> Iterator[Group]:
-        """Yield the group in pieces of at most so many rows, but never less than one run."""
-        size = max(1, rows // self.stream.shape[1])
-        for at in range(0, len(self), size):
-            some = slice(at, at + size)
-            attended = None if self.attended is None else self.attended[some]
-            yield Group(self.items[some], self.rows[some], self.first, self.stream[some], attended)
 
 
 class Climb:
@@ -79,11 +40,13 @@ class Climb:
         self, stack: Stack, tape: Tape, base: str, value: Value, matched: bool, reads: tuple[int, int],
         stop: Callable[[], bool],
     ) -> None:  # fmt: skip
-        self.stack, self.tape, self.base = stack, tape, base
+        self.stack, self.way, self.tape, self.base = stack, stack.way, tape, base
         self.value, self.matched = value, matched
         self.reads, self.stop = reads, stop
         self.end = tape.length - 1
         self.device = tape.inputs[0].device
+        # What attention computes for one row: its scores, and the queries, keys and values it is given.
+        self._per_row = tape.length * stack.heads + 3 * tape.inputs[0].shape[-1]
 
     def run(self, items: Sequence[Item], fronts: dict[int, Tensor]) -> Iterator[tuple[Group, Tensor]]:
         """Run the items; yield groups of them and what leaves the last block at `reads`, [run, pos, d].
@@ -98,18 +61,19 @@ class Climb:
         for layer in range(min(entering), layers):
             some = entering.get(layer, ())
             attending = [number for number in some if items[number].attends(layer)]
-            groups = _joined([*live, *self._begun(items, attending, layer, fronts)])
+            groups = joined([*live, *self._begun(items, attending, layer, fronts)])
             for group in groups:
                 self._write(group, layer, ENTRY)
             pieces = [piece for group in groups for piece in group.pieces(_ROWS)]
             self._project(pieces, layer)
-            for piece in pieces:
-                piece.attended = self._attend(piece, layer)
+            waste = _IDLE / self._per_row if self.way.projects else -1
+            for bunch in bunched(pieces, waste, max(_ROWS, int(_SCORES / self._per_row))):
+                self._attend(bunch, layer)
             groups = [part for piece in pieces for part in self._narrowed(piece, layer)]
             groups += self._local(items, [number for number in some if not items[number].attends(layer)], layer)
             live = list(self._finish(groups, layer))
             if layer + 1 < layers:
-                live = _joined(self._widened(group, layer) for group in live)
+                live = joined(self._widened(group, layer) for group in live)
         for group in live:
             yield group, self._read(group)
 
@@ -167,30 +131,44 @@ class Climb:
     def _project(self, pieces: Sequence[Group], layer: int) -> None:
         """Make queries, keys and values, all pieces side by side, where they can be made apart from the attention."""
         part = self.stack.parts[layer]
-        for pack in _packed(pieces, _ROWS) if self.stack.projects else ():
+        for pack in packed(pieces, _ROWS) if self.way.projects else ():
             self._ask()
             args, kwargs = self.tape.sides[layer].cut(0, 1, None)
-            with self.stack.editing(self._edits(pack.placed(layer, PROJECT), flat=True)):
+            with self.stack.editing(self._edits(pack.placed(layer, PROJECT))):
                 made = part.project(pack.joined("stream"), args, kwargs)
             for piece, *own in zip(pack.pieces, *map(pack.apart, made), strict=True):
                 piece.projected = own
 
-    def _attend(self, piece: Group, layer: int) -> Tensor:
+    def _attend(self, bunch: Bunch, layer: int) -> None:
+        """Give every piece what the attention makes of it; runs that begin later have the base run's keys before."""
         self._ask()
-        args, kwargs = self.tape.arguments(layer, piece.rows, piece.first)
-        placed = [(at, piece.first, piece.last, item, target) for at, item in enumerate(piece.items)
-                  for target in item.at(layer, ATTEND)]  # fmt: skip
-        with self.stack.editing(self._edits(placed, flat=False)):
-            return self.stack.parts[layer].attend(piece.stream, args, kwargs, piece.projected)
+        args, kwargs = self.tape.arguments(layer, bunch.rows(), bunch.first, bunch.late())
+        placed, row = [], 0
+        for piece in bunch.pieces:
+            for item in piece.items:
+                placed += [(row, piece.first, piece.last, item, target) for target in item.at(layer, ATTEND)]
+                row += 1
+        projected = (
+            [bunch.padded(some) for some in zip(*(p.projected for p in bunch.pieces), strict=True)]
+            if self.way.projects
+            else []
+        )
+        stream = bunch.padded([piece.stream for piece in bunch.pieces])
+        with self.stack.editing(self._edits(placed, origin=bunch.first)):
+            made = self.stack.parts[layer].attend(stream, args, kwargs, projected, mixing=self.way.mixes)
+        for piece, attended in zip(bunch.pieces, bunch.apart(made), strict=True):
+            piece.attended = attended
 
     def _finish(self, groups: Sequence[Group], layer: int) -> Iterator[Group]:
         """Yield the groups after the layer. Rows need not know of each other: they go through side by side."""
         pieces = [piece for group in groups if group.stream.shape[1] for piece in group.pieces(_ROWS)]
-        for pack in _packed(pieces, _ROWS):
+        for pack in packed(pieces, _ROWS):
             self._ask()
             args, kwargs = self.tape.sides[layer].cut(0, 1, None)
-            with self.stack.editing(self._edits(pack.placed(layer, FINISH), flat=True)):
-                out = self.stack.parts[layer].finish(pack.joined("stream"), pack.joined("attended"), args, kwargs)
+            with self.stack.editing(self._edits(pack.placed(layer, FINISH))):
+                out = self.stack.parts[layer].finish(
+                    pack.joined("stream"), pack.joined("attended"), args, kwargs, mixing=self.way.mixes
+                )
             for piece, stream in zip(pack.pieces, pack.apart(out), strict=True):
                 done = Group(piece.items, piece.rows, piece.first, stream)
                 self._write(done, layer, EXIT)
@@ -222,8 +200,8 @@ class Climb:
             for target in item.at(layer, phase):
                 self._put(group.stream[at], target, item, group.first, group.last, group.first)
 
-    def _edits(self, placed: Sequence[Placed], *, flat: bool) -> dict[str, Edit]:
-        """Return the edits of a module's activations: a batch, or with `flat` one text of all rows side by side."""
+    def _edits(self, placed: Sequence[Placed], origin: int | None = None) -> dict[str, Edit]:
+        """Return the edits of activations: of one text with all rows side by side, or of a batch from `origin` on."""
         by_hook: dict[str, list[Placed]] = defaultdict(list)
         for each in placed:
             by_hook[hook_of(each[4])].append(each)
@@ -231,8 +209,8 @@ class Climb:
         def edit_of(at: Sequence[Placed]) -> Edit:
             def edit(activation: Tensor) -> Tensor:
                 for row, first, last, item, target in at:
-                    run = activation[0] if flat else activation[row]
-                    self._put(run, target, item, first, last, first - row if flat else first)
+                    run = activation[0] if origin is None else activation[row]
+                    self._put(run, target, item, first, last, first - row if origin is None else origin)
                 return activation
 
             return edit
@@ -252,62 +230,3 @@ class Climb:
     def _ask(self) -> None:
         if self.stop():
             raise Stopped
-
-
-def _joined(groups: Iterable[Group]) -> list[Group]:
-    """Return the groups with those that begin at one position made one."""
-    by_first: dict[int, list[Group]] = defaultdict(list)
-    for group in groups:
-        by_first[group.first].append(group)
-    return [
-        some[0]
-        if len(some) == 1
-        else Group(
-            [item for group in some for item in group.items],
-            torch.cat([group.rows for group in some]),
-            first,
-            torch.cat([group.stream for group in some]),
-        )
-        for first, some in by_first.items()
-    ]
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Pieces whose rows stand side by side, as one text."""
-
-    pieces: list[Group]
-
-    def joined(self, name: str) -> Tensor:
-        """Return a tensor of every piece as [1, row, .]."""
-        return torch.cat([getattr(piece, name).flatten(0, 1) for piece in self.pieces])[None]
-
-    def apart(self, rows: Tensor) -> list[Tensor]:
-        """Return [1, row, .] as a tensor [run, pos, .] for every piece."""
-        sizes = [len(piece) * piece.stream.shape[1] for piece in self.pieces]
-        parts = rows[0].split(sizes)
-        return [part.unflatten(0, piece.stream.shape[:2]) for part, piece in zip(parts, self.pieces, strict=True)]
-
-    def placed(self, layer: int, phase: str) -> list[Placed]:
-        """Return what is written in a phase: the row at which a run's own begin, their positions, and the target."""
-        found, begin = [], 0
-        for piece in self.pieces:
-            for item in piece.items:
-                found += [(begin, piece.first, piece.last, item, target) for target in item.at(layer, phase)]
-                begin += piece.stream.shape[1]
-        return found
-
-
-def _packed(pieces: Iterable[Group], rows: int) -> Iterator[Pack]:
-    """Yield the pieces in packs of at most so many rows, but never less than one piece."""
-    held: list[Group] = []
-    size = 0
-    for piece in pieces:
-        more = len(piece) * piece.stream.shape[1]
-        if held and size + more > rows:
-            yield Pack(held)
-            held, size = [], 0
-        held.append(piece)
-        size += more
-    if held:
-        yield Pack(held)

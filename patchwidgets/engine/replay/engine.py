@@ -20,8 +20,9 @@ from ..measuring import Task
 from ..plan import Plan, Target
 from .climb import Climb
 from .items import Item, make_item
-from .parts import FRONT, NotReplayable, Stack, stack_of
+from .parts import Stack, stack_of
 from .proof import prove
+from .seams import FRONT, NotReplayable
 from .tape import Tape, Tapes
 
 Cell = tuple[int, Lane]
@@ -64,7 +65,7 @@ class Replay:
         number, lane = cell
         row, known = self.tapes.rows[lane], first_changed(lane, self.plan)
         return make_item(
-            lane, row, self.base, self.plan.targets(number), self.stack.phases, known, self.handle.n_layers
+            lane, row, self.base, self.plan.targets(number), self.stack.way.phases, known, self.handle.n_layers
         )
 
     @torch.no_grad()

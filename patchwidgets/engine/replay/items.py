@@ -9,7 +9,7 @@ from typing import Any
 
 from ..lanes import Lane
 from ..plan import Target, hook_of
-from .parts import ATTEND, ENTRY, FRONT, PROJECT, NotReplayable
+from .seams import ATTEND, ENTRY, FRONT, PROJECT, NotReplayable
 
 
 @dataclass(frozen=True)

@@ -14,127 +14,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ...errors import PatchError
 from ..gate import Edit, foreign_hooks, hooked, slack
 from ..handle import ModelHandle
 from ..model import HookPoint
 from .copies import Copies
-
-FRONT, ENTRY, PROJECT, ATTEND, FINISH, EXIT = "front", "entry", "project", "attend", "finish", "exit"
-"""Where a hook is: before all blocks; at a block's input; where queries, keys and values are made; from there to the
-attention's output; after that; at the block's output."""
-
-
-class NotReplayable(PatchError):
-    """The model's blocks, or what is asked of them, have no form that runs on a few rows; the text says why."""
-
-
-class _Reached(Exception):
-    """Carries the attention's output out of a block that need not go on."""
-
-    def __init__(self, output: Tensor) -> None:
-        super().__init__()
-        self.output = output
-
-
-class _Seam(nn.Module):
-    """Stands where a block's attention is: stops the block there, or answers with an output given before."""
-
-    def __init__(self, attention: nn.Module) -> None:
-        super().__init__()
-        self.attention = attention
-        self.given: Tensor | None = None
-        self.before = False
-        self._others: int | None = None
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what is given in the form the attention returns; else stop, `before` the attention or after it."""
-        if self.given is not None:
-            return self.given if self._others is None else (self.given, *[None] * self._others)
-        if self.before:
-            raise _Reached(args[0] if args else kwargs["hidden_states"])
-        output = self.attention(*args, **kwargs)
-        self._others = len(output) - 1 if isinstance(output, tuple) else None
-        raise _Reached(first_of(output))
-
-
-class _Projection(nn.Module):
-    """Stands where an attention makes its queries, its keys or its values; answers with those given before."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.given: Tensor | None = None
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what is given, once, or what the module makes."""
-        if self.given is None:
-            return self.module(*args, **kwargs)
-        given, self.given = self.given, None
-        return given
-
-
-def first_of(output: Any) -> Tensor:
-    """Return a module's output, the first one where it has several."""
-    return output[0] if isinstance(output, tuple) else output
-
-
-class Part:
-    """One block in pieces. `index` is its layer; `projects` says whether `project` can be run apart from `attend`."""
-
-    def __init__(self, index: int, block: nn.Module, attention: nn.Module) -> None:
-        self.index = index
-        self._block = block
-        inside: Any = block.original_component
-        names = [name for name, child in inside._modules.items() if child is attention]
-        if len(names) != 1:
-            raise NotReplayable(f"block {index} does not hold its attention as a part of its own")
-        self._seam = _Seam(attention)
-        inside._modules[names[0]] = self._seam
-        self._projections: list[_Projection] = []
-        self._enter = attention._modules.get("hook_in")
-        self.projects = all(isinstance(attention._modules.get(name), nn.Module) for name in "qkv")
-        if self.projects:
-            for name in "qkv":
-                attention._modules[name] = projection = _Projection(attention._modules[name])  # type: ignore[arg-type]
-                self._projections.append(projection)
-
-    def project(self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
-        """Return the queries, keys and values that the attention makes of rows [n, pos, d]."""
-        normed = self._stopped(rows, args, kwargs, before=True)
-        normed = normed if self._enter is None else self._enter(normed)
-        return [projection.module(normed) for projection in self._projections]
-
-    def attend(
-        self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any], projected: Sequence[Tensor] | None = None
-    ) -> Tensor:
-        """Return the attention module's output for rows [n, pos, d]; `projected` are what `project` made of them."""
-        try:
-            for projection, made in zip(self._projections, projected or (), strict=projected is not None):
-                projection.given = made
-            attended = self._stopped(rows, args, kwargs, before=False)
-            if any(projection.given is not None for projection in self._projections):
-                raise NotReplayable(f"attention {self.index} does not take its queries, keys and values from its parts")
-            return attended
-        finally:
-            for projection in self._projections:
-                projection.given = None
-
-    def _stopped(self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any], *, before: bool) -> Tensor:
-        self._seam.given, self._seam.before = None, before
-        try:
-            self._block(rows, *args, **kwargs)
-        except _Reached as reached:
-            return reached.output
-        raise NotReplayable(f"block {self.index} does not call its attention")
-
-    def finish(self, rows: Tensor, attended: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-        """Return the block's output for rows whose attention output is known."""
-        self._seam.given = attended
-        try:
-            return first_of(self._block(rows, *args, **kwargs))
-        finally:
-            self._seam.given = None
+from .fused import fuse
+from .seams import ENTRY, EXIT, NotReplayable, Part
 
 
 @dataclass(frozen=True)
@@ -159,6 +44,21 @@ class Head:
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
 
 
+@dataclass(frozen=True)
+class Way:
+    """How blocks are run in pieces.
+
+    Attributes:
+        projects: whether queries, keys and values are made apart from the attention.
+        mixes: whether the attention stops at its heads' outputs.
+        phases: hook name -> where it is in a block, for the hooks that fire exactly once in it.
+    """
+
+    projects: bool
+    mixes: bool
+    phases: dict[str, str]
+
+
 @dataclass
 class Stack:
     """A model in parts.
@@ -167,26 +67,31 @@ class Stack:
         parts: its blocks.
         points: the model's hook names -> the parts' own hook points.
         head: what follows the last block.
-        phases: hook name -> where it is in a block, for the hooks that fire exactly once in it.
-        projects: whether queries, keys and values are made apart from the attention.
-        unprojected: the phases when they are not.
+        heads: how many heads an attention has.
+        ends: hook name -> ENTRY or EXIT, for the hooks at which a block begins or ends.
+        ways: how the blocks can be run in pieces, the fastest first; proven.
     """
 
     parts: list[Part]
     points: dict[str, HookPoint]
     head: Head
-    phases: dict[str, str]
-    projects: bool = False
-    unprojected: dict[str, str] = field(default_factory=dict)
+    heads: int
+    ends: dict[str, str]
+    ways: list[Way] = field(default_factory=list)
+
+    @property
+    def way(self) -> Way:
+        """The way in which the blocks are run."""
+        return self.ways[0]
 
     def reaching(self, hooks: Sequence[str]) -> Stack:
-        """Return the parts in the way in which every hook has its place; NotReplayable names one that has none."""
-        missing = [name for name in hooks if name.startswith("blocks.") and name not in self.phases]
-        if missing and self.projects:
-            return replace(self, projects=False, phases=self.unprojected).reaching(hooks)
-        if missing:
-            raise NotReplayable(f"{missing[0]} is not in one part of a block alone")
-        return self
+        """Return the parts in the fastest way in which every hook has its place; NotReplayable names one of none."""
+        layered = [name for name in hooks if name.startswith("blocks.")]
+        ways = [way for way in self.ways if way.phases.keys() >= set(layered)]
+        if not ways:
+            missing = next(name for name in layered if name not in self.ways[-1].phases)
+            raise NotReplayable(f"{missing} is not in one part of a block alone")
+        return replace(self, ways=ways)
 
     def editing(self, edits: dict[str, Edit]) -> Any:
         """Return a context in which the parts' activations are edited."""
@@ -209,28 +114,20 @@ def take_apart(handle: ModelHandle) -> Stack:
     shared = Copies([*blocks, bridge.ln_final, bridge.unembed])
     copies, norm, unembed = [shared[block] for block in blocks], shared[bridge.ln_final], shared[bridge.unembed]
     for each in copies:
-        _fuse(each)
+        fuse(each)
     parts = [Part(i, new, shared[old.attn]) for i, (old, new) in enumerate(zip(blocks, copies, strict=True))]
     points = {name: shared[point] for name, point in handle.hooks.items() if point in shared}
-    phases = {}
+    ends = {}
     for name, point in points.items():
         for new in copies:
             if point is new.hook_in:
-                phases[name] = ENTRY
+                ends[name] = ENTRY
             elif point is new.hook_out:
-                phases[name] = EXIT
+                ends[name] = EXIT
     last = unembed.original_component
     plain = isinstance(last, nn.Linear)
     head = Head(norm, unembed, last.weight if plain else None, last.bias if plain else None, _cap(bridge))
-    return Stack(parts, points, head, phases)
-
-
-def _fuse(block: nn.Module) -> None:
-    """Let torch compute in one pass what transformers writes out in eight: the same function, proven like all else."""
-    for module in list(block.modules()):
-        for name, child in module._modules.items():
-            if type(child).__name__ == "NewGELUActivation":
-                module._modules[name] = nn.GELU(approximate="tanh")
+    return Stack(parts, points, head, handle.n_heads, ends)
 
 
 def _cap(bridge: Any) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from torch import Tensor
 from ...sites import SITES
 from ..gate import Edit
 from ..handle import ModelHandle
-from .parts import ATTEND, FINISH, PROJECT, NotReplayable, Stack, same
-from .tape import Tape, taping
+from .parts import Stack, Way, same
+from .seams import ATTEND, FINISH, PROJECT, NotReplayable
+from .tape import Tape, Taping, taping
 
 _LENGTH = 8
 _CUTS = (1, 5)
@@ -29,53 +31,61 @@ def prove(handle: ModelHandle, stack: Stack) -> None:
     first = [i * (vocabulary - 1) // _LENGTH for i in range(1, length + 1)]
     with taping(handle) as recorder:
         logits = handle.forward(torch.tensor([first, first[::-1]], device=handle.device), cache=recorder.cache)
-    tape = recorder.tape([0, 1])
-    _prove_head(stack, tape, logits)
-    ends = dict(stack.phases)
-    stack.phases = stack.unprojected = ends | _phases(handle, _prove_parts(stack, tape, projects=False))
+    _prove_head(stack, recorder.inputs[-1], logits)
+    stack.ways = [_proven(handle, stack, recorder, projects=False, mixes=False)]
     if all(part.projects for part in stack.parts):
         with suppress(NotReplayable):
-            stack.phases = ends | _phases(handle, _prove_parts(stack, tape, projects=True))
-            stack.projects = True
+            stack.ways.insert(0, _proven(handle, stack, recorder, projects=True, mixes=False))
+            if all(part.mixes for part in stack.parts):
+                stack.ways.insert(0, _proven(handle, stack, recorder, projects=True, mixes=True))
 
 
-def _prove_parts(stack: Stack, tape: Tape, *, projects: bool) -> dict[str, Counter[str]]:
-    """Return how often each hook fired in which piece of its block."""
+def _proven(handle: ModelHandle, stack: Stack, recorder: Taping, *, projects: bool, mixes: bool) -> Way:
+    """Return a way of running the blocks in pieces, when every piece gives what the model gave."""
+    tape = recorder.tape([0, 1], mixes)
+    way = Way(projects, mixes, {})
     fired: dict[str, Counter[str]] = {name: Counter() for name in stack.points}
     try:
         for layer in range(len(stack.parts)):
             for cut in _CUTS:
-                _prove_part(stack, tape, layer, min(cut, tape.length - 1), projects, fired)
+                _prove_part(stack, way, tape, layer, min(cut, tape.length - 1), fired)
     except NotReplayable:
         raise
     except Exception as error:
         raise NotReplayable(f"its blocks do not run on a part of a prompt: {type(error).__name__}: {error}") from error
-    return fired
+    return replace(way, phases=stack.ends | _phases(handle, fired))
 
 
-def _prove_part(stack: Stack, tape: Tape, layer: int, cut: int, projects: bool, fired: dict[str, Counter[str]]) -> None:
-    part, rows = stack.parts[layer], torch.tensor([0, 1], device=tape.inputs[0].device)
-    width = tape.length - cut
+def _prove_part(stack: Stack, way: Way, tape: Tape, layer: int, cut: int, fired: dict[str, Counter[str]]) -> None:
+    part, device = stack.parts[layer], tape.inputs[0].device
+    rows, width = torch.tensor([0, 1], device=device), tape.length - cut
     stream = tape.inputs[layer][rows, cut:]
     flat = stream.reshape(1, 2 * width, -1)
     rowwise, others = tape.sides[layer].cut(0, 1, None)
-    projected = None
-    if projects:
+    projected: list[Tensor] = []
+    late = None
+    if way.projects:
         with _counted(stack, fired, layer, PROJECT):
             projected = [made.view(2, width, -1) for made in part.project(flat, rowwise, others)]
-    args, kwargs = tape.arguments(layer, rows, cut)
+        # The second text begins one position later, as in a sweep whose runs begin at several.
+        late = torch.zeros(2, width, dtype=torch.bool, device=device)
+        late[1, : min(1, width - 1)] = True
+        projected = [made.masked_fill(late[..., None], 0.0) for made in projected]
+    args, kwargs = tape.arguments(layer, rows, cut, late)
     with _counted(stack, fired, layer, ATTEND):
-        attended = part.attend(stream, args, kwargs, projected)
-    if not same(attended, tape.attended[layer][:, cut:]):
+        attended = part.attend(stream, args, kwargs, projected, mixing=way.mixes)
+    expected = tape.attended[layer][:, cut:]
+    if late is not None:
+        attended = torch.where(late[..., None], expected, attended)
+    if not same(attended, expected):
         raise NotReplayable(f"attention {layer} gives something else on a part of a prompt")
     with _counted(stack, fired, layer, FINISH):
-        out = part.finish(flat, attended.reshape(1, 2 * width, -1), rowwise, others)
+        out = part.finish(flat, attended.reshape(1, 2 * width, -1), rowwise, others, mixing=way.mixes)
     if not same(out.view(2, width, -1), tape.inputs[layer + 1][:, cut:]):
         raise NotReplayable(f"block {layer} does not treat every token by itself after its attention")
 
 
-def _prove_head(stack: Stack, tape: Tape, logits: Tensor) -> None:
-    final = tape.inputs[-1]
+def _prove_head(stack: Stack, final: Tensor, logits: Tensor) -> None:
     columns = torch.arange(0, logits.shape[-1], max(1, logits.shape[-1] // 16), device=final.device)
     if not same(stack.head(final), logits) or not same(stack.head(final, columns), logits[..., columns]):
         raise NotReplayable("the logits are not the unembedded final norm")

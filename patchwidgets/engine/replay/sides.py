@@ -8,30 +8,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .parts import NotReplayable
+from .seams import NotReplayable
 
 
 class Prefix:
-    """Looks like a transformers cache to one block: the keys and values of the positions before the rows."""
+    """Looks like a transformers cache to one block: the keys and values of the positions before the rows.
+
+    `late` [run, pos] says which rows of a run do not count, as it begins later; the keys and values that stand there
+    are those of `keys` and `values`, which then go on to the end.
+    """
 
     is_compileable = False
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self.keys, self.values = keys, values
+    def __init__(self, keys: Tensor, values: Tensor, start: int, late: Tensor | None = None) -> None:
+        self.keys, self.values, self.start = keys, values, start
+        self.late = None if late is None else late[:, None, :, None]
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Return the keys and values of all positions."""
-        if not self.keys.shape[2]:
-            return keys, values
-        rows = len(keys)
-        return (
-            torch.cat([self.keys.expand(rows, -1, -1, -1), keys], 2),
-            torch.cat([self.values.expand(rows, -1, -1, -1), values], 2),
-        )
+        return self._whole(self.keys, keys), self._whole(self.values, values)
+
+    def _whole(self, known: Tensor, new: Tensor) -> Tensor:
+        if self.late is not None:
+            new = torch.where(self.late, known[:, :, self.start :], new)
+        if not self.start:
+            return new
+        return torch.cat([known[:, :, : self.start].expand(len(new), -1, -1, -1), new], 2)
 
     def get_seq_length(self, *args: Any) -> int:
         """Return how many positions are before the rows."""
-        return self.keys.shape[2]
+        return self.start
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ..handle import ModelHandle
 from ..lanes import Lane
-from .parts import NotReplayable, first_of
+from .seams import NotReplayable, first_of
 from .sides import Prefix, Sides
 
 
@@ -25,7 +25,7 @@ class Tape:
     Attributes:
         length: how many tokens every text has.
         inputs: [layer + 1] of [row, pos, d]: the residual stream entering each layer; the last, leaving them all.
-        attended: [layer] of [row, pos, .]: what each attention module returned.
+        attended: [layer] of [row, pos, .]: what each attention module returned, or what its heads did.
         keys, values: [layer] of [row, head, pos, .].
         sides: [layer]: the blocks' other arguments.
     """
@@ -37,19 +37,27 @@ class Tape:
     values: list[Tensor]
     sides: list[Sides]
 
-    def arguments(self, layer: int, rows: Tensor, start: int) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments of a block beside its input, for texts given by their rows, from `start` on."""
+    def arguments(
+        self, layer: int, rows: Tensor, start: int, late: Tensor | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a block beside its input, for texts given by their rows, from `start` on.
+
+        `late` [run, pos] says where a text begins later still.
+        """
         one = len(rows) > 0 and bool((rows == rows[0]).all())
         which = rows[:1] if one else rows
-        prefix = Prefix(self.keys[layer][which, :, :start], self.values[layer][which, :, :start])
+        prefix = Prefix(self.keys[layer][which], self.values[layer][which], start, late)
         return self.sides[layer].cut(start, len(rows), prefix)
 
 
 class Tapes:
-    """Tapes of base runs, one for each length of text; `rows` says where a lane's text is on the tape of its length."""
+    """Tapes of base runs, one for each length of text; `rows` says where a lane's text is on the tape of its length.
 
-    def __init__(self, handle: ModelHandle, base: str) -> None:
-        self._handle, self._base = handle, base
+    With `mixes` they hold what the heads of each attention returned, not the attention.
+    """
+
+    def __init__(self, handle: ModelHandle, base: str, mixes: bool) -> None:
+        self._handle, self._base, self._mixes = handle, base, mixes
         self._pieces: dict[int, list[Tape]] = {}
         self._texts: dict[int, dict[tuple[int, ...], int]] = {}
         self._whole: dict[int, Tape] = {}
@@ -71,7 +79,7 @@ class Tapes:
                 new.append(i)
             self.rows[lane] = known[text]
         if new:
-            tape = recorder.tape(new)
+            tape = recorder.tape(new, self._mixes)
             self._pieces.setdefault(tape.length, []).append(tape)
 
     def __getitem__(self, length: int) -> Tape:
@@ -87,12 +95,13 @@ class Taping:
         self.cache = DynamicCache()
         self.inputs: list[Tensor] = []
         self.attended: list[Tensor] = []
+        self.mixed: list[Tensor] = []
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
-    def tape(self, rows: Sequence[int]) -> Tape:
+    def tape(self, rows: Sequence[int], mixes: bool) -> Tape:
         """Return the tape of some rows of the batch; NotReplayable where the blocks did not run one after another."""
-        layers = len(self.calls)
-        if len(self.inputs) != layers + 1 or len(self.attended) != layers or len(self.cache.layers) != layers:
+        layers, attended = len(self.calls), self.mixed if mixes else self.attended
+        if len(self.inputs) != layers + 1 or len(attended) != layers or len(self.cache.layers) != layers:
             raise NotReplayable("its blocks are not called one after another, once each, with keys and values")
         keys, values = ([getattr(layer, name) for layer in self.cache.layers] for name in ("keys", "values"))
         batch, length = self.inputs[0].shape[:2]
@@ -100,7 +109,7 @@ class Taping:
             raise NotReplayable("not every block keeps keys and values of all positions")
         which = torch.tensor(list(rows), device=self.inputs[0].device)
         inputs, attended, keys, values = (
-            [each[which] for each in listed] for listed in (self.inputs, self.attended, keys, values)
+            [each[which] for each in listed] for listed in (self.inputs, attended, keys, values)
         )
         sides = [Sides(args, kwargs, self.cache, batch, length) for args, kwargs in self.calls]
         return Tape(length, inputs, attended, keys, values, sides)
@@ -123,7 +132,13 @@ def taping(handle: ModelHandle) -> Iterator[Taping]:
     def attending(module: Any, args: tuple[Any, ...], output: Any) -> None:
         found.attended.append(first_of(output).clone())
 
+    def mixing(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.mixed.append(args[0].clone())
+
     before = [(block, entering) for block in bridge.blocks]
+    before += [
+        (block.attn.o, mixing) for block in bridge.blocks if isinstance(getattr(block.attn, "o", None), nn.Module)
+    ]
     after = [(block.attn, attending) for block in bridge.blocks]
     with listening([*before, (bridge.ln_final, leaving)], after):
         yield found

@@ -12,6 +12,8 @@ from ..measuring import Task
 from .engine import Replay, first_changed
 
 _SECONDS = 1.0
+_LAST_SECONDS = 3.0
+"""What is left is taken at once when it takes no longer."""
 _LOGIT_BYTES = 1 << 28
 
 
@@ -29,6 +31,7 @@ class Waves:
         self._queue = sorted(self._at, key=lambda cell: (position[self._at[cell][1]], level[self._at[cell][0]], cell))
         self._taken: set[int] = set()
         self._from = 0
+        self._whole, self._spent = self.cost(self._queue), 0
         logits = task.handle.tokenizer.vocab_size * 4 * len(task.lanes) if not task.scorer.narrow else 1
         self._most = max(1, _LOGIT_BYTES // logits)
         if task.batch_size is not None:
@@ -70,7 +73,7 @@ class Waves:
     def cheapest(self, share: float) -> list[int]:
         """Take the cells that enter last, as many as cost no more than a share of all."""
         last = max(entry for entry, _ in self._at.values())
-        budget, found = share * self.cost(self._queue), []
+        budget, found = share * self._whole, []
         for cell in self._queue:
             if self._at[cell][0] != last:
                 continue
@@ -79,6 +82,7 @@ class Waves:
                 break
             found.append(cell)
         self._taken.update(found)
+        self._spent += self.cost(found)
         return found
 
     def corners(self) -> list[int]:
@@ -93,7 +97,8 @@ class Waves:
         """Take cells for about a second, when `rate` rows go through a block a second; `first` are among them."""
         found = [cell for cell in first if cell not in self._taken]
         self._taken.update(found)
-        budget = rate * _SECONDS - self.cost(found)
+        left = self._whole - self._spent
+        budget = rate * (_LAST_SECONDS if left <= rate * _LAST_SECONDS else _SECONDS) - self.cost(found)
         while self._from < len(self._queue):
             cell = self._queue[self._from]
             if cell not in self._taken:
@@ -104,6 +109,7 @@ class Waves:
                 found.append(cell)
                 self._taken.add(cell)
             self._from += 1
+        self._spent += self.cost(found)
         return found
 
 
