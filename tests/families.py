@@ -43,6 +43,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from patchwidgets.sites import SITES
+
 LAYERS, HEADS, KV_HEADS, D_MODEL, D_MLP, D_HEAD = 3, 4, 2, 32, 48, 8
 VOCAB, CONTEXT = 60, 64
 WINDOW = 4
@@ -185,15 +187,18 @@ class Address:
 
     Attributes:
         module: (model, layer) -> the Hugging Face module whose input or output holds it.
-        side: "in" for the module's first input, "out" for its output, the first one where it is a tuple.
+        side: "in" for the module's first input, the one named hidden_states where all have names; "out" for its output,
+            the first one where it is a tuple.
         axes: what the first dimensions of the view mean: ("pos",), ("pos", "head") or ("pos", "neuron").
         view: that tensor -> a view of it without the batch, so that writing into the view patches.
+        in_place: whether what is written must reach whoever else reads that tensor.
     """
 
     module: Place
     side: str
     axes: tuple[str, ...]
     view: Callable[[Tensor], Tensor]
+    in_place: bool = False
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -237,7 +242,7 @@ def _addresses(
             view = fused("qkv".index(site)) if fused and site != "z" else _heads(heads)
         elif site in ("mlp_pre", "mlp_post"):
             axes = ("pos", "neuron")
-        found[site] = Address(below(path), side, axes, view)
+        found[site] = Address(below(path), side, axes, view, SITES[site].in_place)
     return found
 
 

@@ -111,14 +111,22 @@ class Hook:
         """Return the logit difference of a run in which `edit` was given the view of the activation, once."""
         calls = []
 
-        def before(module: object, args: tuple[Tensor, ...]) -> None:
-            calls.append(edit(self.address.view(args[0])))
+        def changed(tensor: Tensor) -> Tensor:
+            """Give `edit` a copy: the tensor may have other readers, which the activation is not."""
+            found = tensor if self.address.in_place else tensor.clone()
+            calls.append(edit(self.address.view(found)))
+            return found
 
-        def after(module: object, args: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            calls.append(edit(self.address.view(output[0] if isinstance(output, tuple) else output)))
+        def before(module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+            if args:
+                return (changed(args[0]), *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": changed(kwargs["hidden_states"])}
+
+        def after(module: object, args: object, output: Any) -> Any:
+            return (changed(output[0]), *output[1:]) if isinstance(output, tuple) else changed(output)
 
         if self.address.side == "in":
-            handle = self.module.register_forward_pre_hook(before)
+            handle = self.module.register_forward_pre_hook(before, with_kwargs=True)
         else:
             handle = self.module.register_forward_hook(after)
         try:
