@@ -17,6 +17,7 @@ from .gate import undisturbed
 from .handle import ModelHandle
 from .hooked import Patched, Value, run_patched
 from .lanes import Lane
+from .memory import text_bytes
 from .plan import Plan
 from .run import Run
 from .scoring import Scorer
@@ -48,7 +49,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Task:
-    """A sweep whose plain runs are known. `rate` is how many rows went through a block a second in those."""
+    """A sweep whose plain runs are known.
+
+    Attributes:
+        rate: how many rows went through a block a second in those.
+        memory: how many bytes the sweep may take beside the model.
+    """
 
     handle: ModelHandle
     plan: Plan
@@ -59,6 +65,7 @@ class Task:
     value: Value
     check: Check
     rate: float
+    memory: int
     batch_size: int | None = None
 
     def score(
@@ -85,13 +92,17 @@ class Hooked:
     def measure(self, order: np.ndarray, run: Run) -> Iterator[Measured]:
         """Yield the cells in their order with their values, until the run is cancelled."""
         task = self.task
-        cap = max(1, _CHUNK_TOKENS // max(len(lane.ids(task.plan.patch.base)) for lane in task.lanes))
+        cap = self._most_rows()
         floor = min(_CHUNK_ROWS, cap)
         rows, at = task.batch_size or floor, 0
         while at < len(order) and not run.cancelling:
             cells = order[at : at + max(1, rows // len(task.lanes))]
             started = time.perf_counter()
-            values = self.values(cells.tolist(), rows, run)
+            try:
+                values = self.values(cells.tolist(), rows, run)
+            except torch.OutOfMemoryError as error:
+                rows = cap = floor = halved(run, rows, error)
+                continue
             if values is None:
                 return
             if task.batch_size is None:
@@ -99,6 +110,14 @@ class Hooked:
                 rows = max(floor, min(cap, 2 * rows, round(len(cells) * len(task.lanes) * _CHUNK_SECONDS / seconds)))
             at += len(cells)
             yield cells, values
+
+    def _most_rows(self) -> int:
+        """Return how many patched runs may go through the model at once."""
+        task = self.task
+        length = max(len(lane.ids(task.plan.patch.base)) for lane in task.lanes)
+        kept = length if task.plan.whole else max(lane.kept for lane in task.lanes)
+        fit = task.memory // 2 // text_bytes(task.handle, length, kept) - 2
+        return max(1, min(_CHUNK_TOKENS // length, fit))
 
     def values(
         self, cells: Sequence[int], rows: int, run: Run | None = None, *, controls: bool = True
@@ -126,6 +145,18 @@ class Hooked:
             task.handle, plan.patch.base, task.baseline, batch, plan.targets, task.value, whole=plan.whole,
             standing=task.standing, matched=isinstance(plan.intervention, Patch), controls=controls,
         )  # fmt: skip
+
+
+def halved(run: Run, most: int, error: torch.OutOfMemoryError) -> int:
+    """Return half of what did not fit into the memory of the device, and say so; where it was one run, raise."""
+    if most <= 1:
+        raise PatchError(
+            "one patched run does not fit into the device's memory beside the model: free some or shorten the prompts."
+        ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    run.warn(f"the device's memory did not hold {most} patched runs at once; the sweep went on with {most // 2}.")
+    return most // 2
 
 
 def _batches(lanes: Sequence[Lane], cells: Sequence[int], rows: int, base: str) -> Iterator[list[tuple[int, Lane]]]:

@@ -46,6 +46,7 @@ def patch(
     align: Any = None,
     resume: Any = None,
     engine: str | None = None,
+    memory: float | None = None,
 ) -> Run:
     """Start a sweep: change one cell of the base run at a time, and read the metric.
 
@@ -62,6 +63,8 @@ def patch(
     itself when None). `resume` is the path of a journal: what is measured is written there as it comes, and the same
     call goes on from it after the kernel was killed or the run cancelled. `engine` is "replay", which runs again only
     what a patch changes, or "hooked", which runs every patched prompt whole; None takes the first where it can be used.
+    `memory` is about how many bytes the sweep may take beside the model, by default half of what is free; one cell
+    always goes through.
 
     Returns a Run at once; `run.wait()` gives the PatchResult with `patched[metric, *by]`. Raises PatchError for
     anything that cannot be done as asked, before anything runs. While a sweep runs, plain forward passes of the model
@@ -84,6 +87,7 @@ def patch(
     batch_size = None if batch_size is None else _number("batch_size", batch_size, least=1)
     if engine not in (None, *ENGINES):
         raise unknown("engine", engine, ENGINES)
+    memory = None if memory is None else _bytes(memory)
     window, seed = _number("window", window, least=1), _number("seed", seed)
     if prepend_bos is not None and not isinstance(prepend_bos, bool):
         raise PatchError(f"prepend_bos must be True, False or None, not {quoted(prepend_bos)}.")
@@ -109,7 +113,7 @@ def patch(
         if isinstance(each, (Mean, Resample)) and each.over is not None
     }
     check_plan(handle, plan, lambda over: others[id(over)])
-    return start(handle, plan, batch_size, lambda over: others[id(over)], resume, engine)
+    return start(handle, plan, batch_size, lambda over: others[id(over)], resume, engine, memory)
 
 
 def check_plan(handle: ModelHandle, plan: Plan, encode: Encode) -> None:
@@ -213,6 +217,12 @@ def _check_over(interventions: Iterable[Intervention], has_dataset: bool) -> Non
             )
         if each.over is not None and not isinstance(each.over, Dataset):
             raise PatchError(f"{each.name}: over must be a Dataset, not {quoted(each.over)}.")
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 1e6 or value == float("inf"):
+        raise PatchError(f"memory must be a number of bytes, 1e6 or more, not {quoted(value)}.")
+    return int(value)
 
 
 def _number(name: str, value: object, *, least: int | None = None) -> int:

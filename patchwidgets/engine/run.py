@@ -132,6 +132,10 @@ class Run:
         with self._changed:
             return self._report(self)
 
+    def warn(self, text: str) -> None:
+        """Add to what a reader of the numbers must know."""
+        self.warning = f"{self.warning} {text}" if self.warning else text
+
     def wait(self, timeout: float | None = None) -> PatchResult:
         """Return the result when the sweep ends; after `cancel`, the partial one.
 

@@ -20,6 +20,7 @@ from .hooked import Value
 from .journal import Journal, open_journal
 from .lanes import lanes_of
 from .measuring import Check, Hooked, Measured, Task
+from .memory import budget_for
 from .plan import Plan
 from .provenance import make_provenance
 from .replay.engine import replayable
@@ -42,12 +43,14 @@ def start(
     encode: Encode | None = None,
     resume: object = None,
     engine: str | None = None,
+    memory: int | None = None,
 ) -> Run:
     """Start measuring the plan's cells in a thread; those in the journal at `resume` are taken from it.
 
-    `engine` is "replay" or "hooked"; None means the first where it can, else the second.
+    `engine` is "replay" or "hooked"; None means the first where it can, else the second. `memory` is how many bytes the
+    sweep may take beside the model; None means half of what is free.
     """
-    sweep = _Sweep(handle, plan, batch_size, encode or _no_datasets, engine)
+    sweep = _Sweep(handle, plan, batch_size, encode or _no_datasets, engine, memory)
     if resume is not None:
         sweep.journal = open_journal(resume, handle, plan, sweep.origin, len(sweep.scorer.items))
     patched = np.full([len(plan.metrics), len(sweep.scorer.items), plan.status.size], np.nan)
@@ -62,10 +65,12 @@ class _Sweep:
     """The work of one sweep's thread. `plain` holds the metrics of the plain runs, [metric, item, run]."""
 
     def __init__(
-        self, handle: ModelHandle, plan: Plan, batch_size: int | None, encode: Encode, engine: str | None
-    ) -> None:
+        self, handle: ModelHandle, plan: Plan, batch_size: int | None, encode: Encode, engine: str | None,
+        memory: int | None,
+    ) -> None:  # fmt: skip
         self.handle, self.plan, self.batch_size, self.encode = handle, plan, batch_size, encode
         self.wanted = engine
+        self.memory = budget_for(handle.device) if memory is None else memory
         self.rate = 1.0
         self.lanes = lanes_of(plan.pairs, plan.samples, plan.metrics)
         if isinstance(plan.intervention, Mask):
@@ -129,7 +134,9 @@ class _Sweep:
             self.why_hooked = "it was asked for"
             return
         try:
-            self.stack = undisturbed(self.handle.lock, lambda: replayable(self.handle, self.plan, self.lanes))
+            self.stack = undisturbed(
+                self.handle.lock, lambda: replayable(self.handle, self.plan, self.lanes, self.memory)
+            )
             self.engine = Replayed.name
         except NotReplayable as reason:
             self.why_hooked = str(reason)
@@ -181,7 +188,7 @@ class _Sweep:
         assert self.value is not None
         task = Task(
             self.handle, self.plan, self.lanes, self.scorer, self.baseline, self.standing, self.value, self.check,
-            self.rate, self.batch_size,
+            self.rate, self.memory, self.batch_size,
         )  # fmt: skip
         hooked = Hooked(task)
         if not len(order):
@@ -198,8 +205,8 @@ class _Sweep:
             self._measure(hooked, order, run)
         except WrongCells as wrong:
             self.why_hooked = f"replayed runs did not agree with the same runs through hooks ({wrong.told})"
-            self._warn(
-                run, f"{self.why_hooked}, so that all were measured through hooks. If the model was not changed "
+            run.warn(
+                f"{self.why_hooked}, so that all were measured through hooks. If the model was not changed "
                 "meanwhile, please report this, with its name."
             )  # fmt: skip
             self._measure(hooked, order, run)
@@ -222,11 +229,8 @@ class _Sweep:
                 break
             self.journal.add(cells, values, self.check.controls, self.check.worst)
             if self.journal.trouble is not None:
-                self._warn(run, self.journal.trouble)
+                run.warn(self.journal.trouble)
         unwritten.clear()
-
-    def _warn(self, run: Run, text: str) -> None:
-        run.warning = f"{run.warning} {text}" if run.warning else text
 
     def _note_kept(self, cells: np.ndarray) -> None:
         if self.weight is None or self.kept is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import patchwidgets as pw
 from patchwidgets.engine.handle import handle_of
-from patchwidgets.engine.replay import climb, engine, parts
+from patchwidgets.engine.replay import climb, parts
 from patchwidgets.engine.replay.parts import NotReplayable, stack_of
 from patchwidgets.engine.replay.proof import prove
 from patchwidgets.engine.replay.sides import Sides
@@ -232,13 +232,6 @@ def test_a_sweep_that_cannot_be_replayed_says_why(gpt2: Any) -> None:
         pw.patch(gpt2, models.PAIR, "z", standing=stands, engine="replay").wait()
     with pytest.raises(PatchError, match="unknown engine 'replays'; did you mean 'replay'"):
         pw.patch(gpt2, models.PAIR, "z", engine="replays")
-
-
-def test_base_runs_that_would_fill_the_memory_are_not_taped(gpt2: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_TAPE_BYTES", 10_000)
-    result = pw.patch(gpt2, models.PAIR, "z").wait()
-    assert result.engine == "hooked"
-    assert "would take 0.0 GB of memory; sweep fewer pairs" in result.provenance["why_hooked"]
 
 
 def test_the_parts_share_the_weights_and_not_the_hooks(gpt2: Any) -> None:

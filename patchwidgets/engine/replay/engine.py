@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from ..handle import ModelHandle
 from ..hooked import Value, edits_for
 from ..lanes import Lane
 from ..measuring import Task
+from ..memory import tape_bytes
 from ..plan import Plan, Target
 from .climb import Climb
 from .items import Item, make_item
@@ -28,27 +28,22 @@ from .tape import Tape, Tapes
 Cell = tuple[int, Lane]
 _LOGITS = 1 << 24
 """The most logits that are made at once."""
-_TAPE_BYTES = 1 << 31
-"""The most memory that base runs may take on tape."""
 
 
-def replayable(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane]) -> Stack:
-    """Return the model in parts, proven; NotReplayable says why a sweep cannot be replayed.
+def replayable(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane], memory: int) -> Stack:
+    """Return the model in parts, proven; NotReplayable says why a sweep cannot be replayed in so many bytes.
 
     Call with the handle's lock held.
     """
-    needed = _tape_bytes(handle, {lane.ids(plan.patch.base) for lane in lanes})
-    if needed > _TAPE_BYTES:
-        raise NotReplayable(f"its base runs would take {needed / 1e9:.1f} GB of memory; sweep fewer pairs at a time")
+    needed = tape_bytes(handle, sum(map(len, {lane.ids(plan.patch.base) for lane in lanes})))
+    if 2 * needed > memory:
+        raise NotReplayable(
+            f"its base runs would take {needed / 1e9:.2g} GB, more than half of the {memory / 1e9:.2g} GB of memory "
+            "that the sweep may take: give it more, or sweep fewer pairs at a time"
+        )
     if plan.standing:
         raise NotReplayable("something stands in place during all runs")
     return stack_of(handle, prove).reaching(plan.hooks)
-
-
-def _tape_bytes(handle: ModelHandle, texts: Iterable[Sequence[int]]) -> int:
-    config: Any = handle.bridge.cfg
-    row = (2 * handle.n_layers + 1) * config.d_model + 2 * handle.n_layers * handle.n_key_value_heads * config.d_head
-    return sum(map(len, texts)) * row * next(handle.bridge.parameters()).element_size()
 
 
 class Replay:

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from ...metrics import tolerance
 from ..baseline import RUNS
 from ..gate import Disturbed
-from ..measuring import Hooked, Measured, Task
+from ..measuring import Hooked, Measured, Task, halved
 from ..plan import Plan
 from ..run import Run
 from .climb import Stopped
@@ -50,19 +51,32 @@ class Replayed:
         early = waves.cheapest(_FIRST_SHARE)
         checked = waves.corners()
         for cells in filter(None, (early, waves.next(rate, checked))):
-            found = self._values(cells, run)
-            if found is None:
-                return
-            yield found
+            yield from self._fitting(cells, waves, run)
+        if run.cancelling:
+            return
         self._compare(checked, run)
         self.settled = True
-        while waves.left:
+        while waves.left and not run.cancelling:
             cells = waves.next(rate)
             began, cost = time.perf_counter(), waves.cost(cells)
-            found = self._values(cells, run)
+            yield from self._fitting(cells, waves, run)
+            rate = cost / max(time.perf_counter() - began, 1e-6)
+
+    def _fitting(self, cells: Sequence[int], waves: Waves, run: Run) -> Iterator[Measured]:
+        """Yield the cells with their values, in halves where the device does not hold them all; none if cancelled."""
+        left = [list(cells)]
+        while left:
+            some = left.pop()
+            try:
+                found = self._values(some, run)
+            except torch.OutOfMemoryError as error:
+                lanes = len(self.task.lanes)
+                most = halved(run, len(some) * lanes if len(some) > 1 else 1, error)
+                waves.limit(most)
+                left += [some[len(some) // 2 :], some[: len(some) // 2]]
+                continue
             if found is None:
                 return
-            rate = cost / max(time.perf_counter() - began, 1e-6)
             yield found
 
     def _values(self, cells: Sequence[int], run: Run) -> Measured | None:

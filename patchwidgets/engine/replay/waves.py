@@ -9,12 +9,12 @@ import numpy as np
 from ...joint import Joint
 from ..lanes import Lane
 from ..measuring import Task
+from ..memory import row_bytes
 from .engine import Replay, first_changed
 
 _SECONDS = 1.0
 _LAST_SECONDS = 3.0
 """What is left is taken at once when it takes no longer."""
-_LOGIT_BYTES = 1 << 28
 
 
 class Waves:
@@ -32,10 +32,26 @@ class Waves:
         self._taken: set[int] = set()
         self._from = 0
         self._whole, self._spent = self.cost(self._queue), 0
-        logits = task.handle.tokenizer.vocab_size * 4 * len(task.lanes) if not task.scorer.narrow else 1
-        self._most = max(1, _LOGIT_BYTES // logits)
+        self._budget = task.memory // 2
+        self._row_bytes, self._logit_bytes = row_bytes(task.handle), self._logits()
+        self._most = len(self._at)
         if task.batch_size is not None:
-            self._most = max(1, task.batch_size // len(task.lanes))
+            self.limit(task.batch_size)
+
+    def limit(self, runs: int) -> None:
+        """Take no more cells at once than make so many patched runs, but never less than one."""
+        self._most = max(1, runs // len(self._task.lanes))
+
+    def _logits(self) -> int:
+        """Return the bytes of the logits that are kept of a cell until it is scored."""
+        task = self._task
+        if task.scorer.narrow:
+            return 0
+        kept = self._lengths if task.plan.whole else [lane.steps for lane in task.lanes]
+        return sum(kept) * task.handle.tokenizer.vocab_size * 4
+
+    def _bytes(self, cell: int) -> int:
+        return self._rows[self._at[cell][1]] * self._row_bytes + self._logit_bytes
 
     def _places(self, order: np.ndarray) -> list[tuple[int, int]]:
         """Return the layer and the position at which each cell enters, the first one of any lane."""
@@ -73,12 +89,13 @@ class Waves:
     def cheapest(self, share: float) -> list[int]:
         """Take the cells that enter last, as many as cost no more than a share of all."""
         last = max(entry for entry, _ in self._at.values())
-        budget, found = share * self._whole, []
+        budget, room, found = share * self._whole, self._budget, []
         for cell in self._queue:
             if self._at[cell][0] != last:
                 continue
             budget -= self.cost([cell])
-            if budget < 0 or len(found) == self._most:
+            room -= self._bytes(cell)
+            if budget < 0 or (found and room < 0) or len(found) == self._most:
                 break
             found.append(cell)
         self._taken.update(found)
@@ -98,14 +115,16 @@ class Waves:
         found = [cell for cell in first if cell not in self._taken]
         self._taken.update(found)
         left = self._whole - self._spent
+        room = self._budget - sum(map(self._bytes, found))
         budget = rate * (_LAST_SECONDS if left <= rate * _LAST_SECONDS else _SECONDS) - self.cost(found)
         while self._from < len(self._queue):
             cell = self._queue[self._from]
             if cell not in self._taken:
                 cost = self.cost([cell])
-                if found and (budget < cost or len(found) >= self._most):
+                size = self._bytes(cell)
+                if found and (budget < cost or room < size or len(found) >= self._most):
                     break
-                budget -= cost
+                budget, room = budget - cost, room - size
                 found.append(cell)
                 self._taken.add(cell)
             self._from += 1
