@@ -25,13 +25,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="sites, such as resid_pre z")
     parser.add_argument("--sample", type=int, default=12, help="cells that a peer measures of each table")
     parser.add_argument("--times", type=int, default=3, help="how often ours is measured")
-    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["TQDM_DISABLE"] = "1"
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    print(f"{options.model}, {options.device}, one thread, CPU seconds, torch {torch.__version__}")
+    print(f"{options.model}, cpu, one thread, CPU seconds, torch {torch.__version__}")
     print(f"matrix products: {matmul_rate() / 1e9:.0f} GFLOP/s")
     for name in options.tables or TABLES:
         TABLES[name](options)

@@ -68,12 +68,17 @@ def load(name: str, layers: int | None = None) -> Any:
     """Return a model: the shape of GPT-2 small with seeded random weights, or SmolLM2-135M."""
     if name == "smollm2":
         return pw.load_model(str(folder()))
+    return bridged(gpt2(layers))
+
+
+def gpt2(layers: int | None = None) -> GPT2LMHeadModel:
+    """Return Hugging Face's model of GPT-2 small's shape, or with another number of layers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = GPT2LMHeadModel(GPT2Config() if layers is None else GPT2Config(n_layer=layers))
     model.set_attn_implementation("eager")
     model.config.architectures = ["GPT2LMHeadModel"]
-    return bridged(model.eval().requires_grad_(False))
+    return model.eval().requires_grad_(False)
 
 
 def prompts(length: int, at: int, seed: int = 0) -> tuple[list[int], list[int]]:

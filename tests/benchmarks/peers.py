@@ -1,4 +1,4 @@
-"""The same tables by other means: TransformerLens's patching, nnsight's one trace per cell, and naive batches."""
+"""The same tables by other means: TransformerLens's patching, and naive batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user waits for, in wall seconds: the first cells, a cancelled sweep's end, a drilldown."""
+"""What a user waits for, in wall seconds: the first cells, a drilldown's heads, a cancelled sweep's end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ def show(options: argparse.Namespace) -> None:
             case = Case(site, by, *prompts(length, length // 3), length // 3)
             case.patch(model).wait()
             whole, first = zip(*(_first_cells(model, case) for _ in range(options.times)), strict=True)
+            click = statistics.median(_drilldown(model, case) for _ in range(options.times))
             stops = sorted(_stopping(model, case, share / 20, statistics.median(whole)) for share in range(1, 20))
             print(
                 f"{case.name:22} {length:>4} tokens: whole {statistics.median(whole):.2f} s, first cells "
-                f"{statistics.median(first):.2f} s, cancel to stopped: median {stops[len(stops) // 2] * 1e3:.0f} ms, "
+                f"{statistics.median(first):.2f} s, heads at one token {click:.2f} s, "
+                f"cancel to stopped: median {stops[len(stops) // 2] * 1e3:.0f} ms, "
                 f"95 % {stops[int(0.95 * len(stops))] * 1e3:.0f} ms",
                 flush=True,
             )
@@ -42,6 +44,14 @@ def _first_cells(model: Any, case: Case) -> tuple[float, float]:
     run.subscribe(listener)
     run.wait()
     return time.perf_counter() - began, first[0] if first else float("nan")
+
+
+def _drilldown(model: Any, case: Case) -> float:
+    """Return the seconds that the heads of one token take, which the Explorer sweeps when a cell is opened."""
+    began = time.perf_counter()
+    heads = Case("z", ("layer", "pos", "head"), case.clean, case.corrupted, case.at)
+    heads.patch(model, positions=[(case.at + case.tokens) // 2]).wait()
+    return time.perf_counter() - began
 
 
 def _stopping(model: Any, case: Case, share: float, whole: float) -> float:
