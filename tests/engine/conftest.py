@@ -11,6 +11,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.engine import patch as patching
+from patchwidgets.engine.run import Run
 from patchwidgets.engine.sweep import ENGINES
 from tests import models
 
@@ -29,25 +30,50 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", ENGINES, indirect=True, scope="module")
 
 
+NOT_REPLAYED = (
+    "it was asked for",
+    "something stands in place during all runs",
+    # GPT-J in float64, which rounds its attention to float32.
+    "attention 0 gives something else on a part of a prompt",
+)
+"""Why a sweep of the files in BOTH may not be replayed."""
+BUILT = "the model keeps no keys and values"
+"""Why those of the circuits built by hand never are."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def engine(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """The engine that `patch` takes when nothing is said: "replay" falls back by itself where it must, "hooked" never.
 
-    None in the other files, where `patch` chooses. What a fixture of a file measures must ask for this one.
+    None in the other files, where `patch` chooses. What a fixture of a file measures must ask for this one. A file in
+    which nothing was replayed though it was to be, or for another reason than those above, has not tested the engine.
     """
     asked: str | None = getattr(request, "param", None)
-    if asked != "hooked":
+    if asked is None:
         yield asked
         return
+    seen: set[tuple[str, str | None]] = set()
     start = patching.start
 
-    def through_hooks(*given: Any) -> Any:
-        *others, chosen = given
-        return start(*others, chosen or "hooked")
+    def watched(handle: Any, plan: Any, batch_size: Any, encode: Any, resume: Any, engine: Any, memory: Any) -> Any:
+        chosen = engine or ("hooked" if asked == "hooked" else None)
+        run = start(handle, plan, batch_size, encode, resume, chosen, memory)
+        report = run._report
+
+        def noting(run: Run) -> Any:
+            result = report(run)
+            seen.add((result.engine, result.provenance["why_hooked"]))
+            return result
+
+        run._report = noting
+        return run
 
     with pytest.MonkeyPatch.context() as replaced:
-        replaced.setattr(patching, "start", through_hooks)
+        replaced.setattr(patching, "start", watched)
         yield asked
+    if asked == "replay" and seen and seen != {("hooked", BUILT)}:
+        assert any(engine == "replay" for engine, _ in seen), seen
+        assert {why for engine, why in seen if engine == "hooked"} <= set(NOT_REPLAYED)
 
 
 @pytest.fixture(scope="session")
