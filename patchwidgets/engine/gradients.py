@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import PatchError
 from ..interventions import Mask
 from ..metrics import Metric
+from ..sites import SITES
 from .baseline import RUNS, Baseline
 from .gate import Edit, hooked
 from .hooked import Value
@@ -93,14 +94,16 @@ def _gradients(sources: Sources, metric: Metric, baseline: Baseline) -> dict[tup
     return found
 
 
+_IN_PLACE = {site.hook.rpartition(".")[2] for site in SITES.values() if site.in_place}
+
+
 def _nudged(name: str, seen: dict[str, Tensor]) -> Edit:
     """Add a step of zero, with respect to which the gradient is taken; frozen weights have no graph of their own."""
-    # In place on the residual stream, as patches are written: resid_mid is a norm's input, and the stream goes on past
-    # the norm. Elsewhere not: a softmax keeps its output for the way back.
-    on_stream = ".attn." not in name and ".mlp." not in name
+    # As patches are written: into the stream's own tensor where a norm is shown it, else for the hook's reader alone.
+    in_place = name.rpartition(".")[2] in _IN_PLACE
 
     def edit(activation: Tensor) -> Tensor:
         seen[name] = torch.zeros_like(activation, requires_grad=True)
-        return activation.add_(seen[name]) if on_stream else activation + seen[name]
+        return activation.add_(seen[name]) if in_place else activation + seen[name]
 
     return edit

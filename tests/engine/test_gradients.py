@@ -52,8 +52,7 @@ def test_gradients_are_derivatives(family: Family, name: str) -> None:
 
     def moved(hook: str, by: Tensor) -> float:
         def edit(activation: Tensor) -> Tensor:
-            activation += by
-            return activation
+            return activation.add_(by) if site.in_place else activation + by
 
         with handle.lock, hooked(handle.hooks, {hook: edit}):
             logits = handle.forward(torch.tensor([pair.corrupted]), keep=1)
