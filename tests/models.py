@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from patchwidgets.datasets import Dataset
 from patchwidgets.prompts import PromptPair
 
 torch.set_num_threads(1)
@@ -72,6 +73,12 @@ def _neox() -> PreTrainedModel:
 
 
 FAMILIES = {"gpt2": _gpt2, "llama": _llama, "neox": _neox}
+
+
+def five_pairs() -> Dataset:
+    """Five pairs of six tokens that differ in the third."""
+    texts = [([1, 3, 4, n, 6, 7], [1, 3, 5, n, 6, 7]) for n in range(9, 14)]
+    return Dataset([PromptPair(clean, corrupted, answer=22, foil=23) for clean, corrupted in texts])
 
 
 def hugging_face(family: str = "gpt2", dtype: torch.dtype = torch.float64, seed: int = 0) -> PreTrainedModel:

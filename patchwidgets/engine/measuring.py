@@ -17,7 +17,7 @@ from .gate import undisturbed
 from .handle import ModelHandle
 from .hooked import Patched, Value, run_patched
 from .lanes import Lane
-from .memory import text_bytes
+from .memory import Room, text_bytes
 from .plan import Plan
 from .run import Run
 from .scoring import Scorer
@@ -54,6 +54,7 @@ class Task:
     Attributes:
         rate: how many rows went through a block a second in those.
         memory: how many bytes the sweep may take beside the model.
+        room: what the device has turned out to hold.
     """
 
     handle: ModelHandle
@@ -67,6 +68,7 @@ class Task:
     rate: float
     memory: int
     batch_size: int | None = None
+    room: Room = field(default_factory=Room)
 
     def score(
         self, cells: Sequence[int], read: Mapping[tuple[int, Lane], torch.Tensor],
@@ -98,11 +100,7 @@ class Hooked:
         while at < len(order) and not run.cancelling:
             cells = order[at : at + max(1, rows // len(task.lanes))]
             started = time.perf_counter()
-            try:
-                values = self.values(cells.tolist(), rows, run)
-            except torch.OutOfMemoryError as error:
-                rows = cap = floor = halved(run, rows, error)
-                continue
+            values = self.values(cells.tolist(), rows, run)
             if values is None:
                 return
             if task.batch_size is None:
@@ -129,15 +127,30 @@ class Hooked:
         task = self.task
         read: dict[tuple[int, Lane], torch.Tensor] = {}
         whole: dict[tuple[int, Lane], torch.Tensor] = {}
-        for batch in _batches(task.lanes, cells, rows, task.plan.patch.base):
+        left = list(_batches(task.lanes, cells, min(rows, self._most_rows()), task.plan.patch.base))[::-1]
+        while left:
+            batch = left.pop()
             if read and run is not None and run.cancelling:
                 return None
-            found = undisturbed(task.handle.lock, lambda batch=batch: self._run(batch, controls))
+            pieces = task.room.cut(batch)
+            found = self._tried(pieces[0], controls)
+            if found is None:
+                task.room.shrink(len(pieces[0]))
+                left.append(batch)
+                continue
+            left += [list(piece) for piece in pieces[:0:-1]]
             task.check.worst = max(task.check.worst, found.worst)
             task.check.controls += controls
             read |= {key: task.scorer.narrowed(key[1], logits) for key, logits in found.read.items()}
             whole |= found.whole
         return task.score(cells, read, whole)
+
+    def _tried(self, batch: Sequence[tuple[int, Lane]], controls: bool) -> Patched | None:
+        """Return what a batch gave, None when it does not fit into the device's memory."""
+        try:
+            return undisturbed(self.task.handle.lock, lambda: self._run(batch, controls))
+        except torch.OutOfMemoryError:
+            return None
 
     def _run(self, batch: Sequence[tuple[int, Lane]], controls: bool) -> Patched:
         task, plan = self.task, self.task.plan
@@ -145,18 +158,6 @@ class Hooked:
             task.handle, plan.patch.base, task.baseline, batch, plan.targets, task.value, whole=plan.whole,
             standing=task.standing, matched=isinstance(plan.intervention, Patch), controls=controls,
         )  # fmt: skip
-
-
-def halved(run: Run, most: int, error: torch.OutOfMemoryError) -> int:
-    """Return half of what did not fit into the memory of the device, and say so; where it was one run, raise."""
-    if most <= 1:
-        raise PatchError(
-            "one patched run does not fit into the device's memory beside the model: free some or shorten the prompts."
-        ) from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    run.warn(f"the device's memory did not hold {most} patched runs at once; the sweep went on with {most // 2}.")
-    return most // 2
 
 
 def _batches(lanes: Sequence[Lane], cells: Sequence[int], rows: int, base: str) -> Iterator[list[tuple[int, Lane]]]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..result import MEASURED, PatchResult
+from ..result import MEASURED, PENDING, PatchResult
 
 Listener = Callable[["Run", np.ndarray], None]
 Work = Callable[["Run"], None]
@@ -98,7 +98,7 @@ class Run:
         return self._error
 
     def cancel(self) -> None:
-        """Stop after the cells being measured now; what is measured stays."""
+        """Stop between two modules, or two batches; what is measured stays, what is half done is dropped."""
         self._cancel.set()
 
     @property
@@ -126,6 +126,18 @@ class Run:
             self._changed.notify_all()
             listeners = list(self._listeners)
         self._tell(listeners, cells)
+
+    def forget(self, cells: np.ndarray) -> None:
+        """Take back what was measured of cells, which turned out to be wrong. Called by the sweep's own thread."""
+        with self._changed:
+            known = cells[self.status[cells] == MEASURED]
+            self._done -= len(known)
+            self.patched[..., known] = np.nan
+            self.status[known] = PENDING
+            self._news += 1
+            self._changed.notify_all()
+            listeners = list(self._listeners)
+        self._tell(listeners, known)
 
     def snapshot(self) -> PatchResult:
         """Return what is known so far as a result of its own."""

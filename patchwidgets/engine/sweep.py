@@ -190,9 +190,16 @@ class _Sweep:
             self.handle, self.plan, self.lanes, self.scorer, self.baseline, self.standing, self.value, self.check,
             self.rate, self.memory, self.batch_size,
         )  # fmt: skip
+        try:
+            if len(order):
+                self._measure_with(task, order, run)
+        finally:
+            if task.room.most is not None:
+                runs = "one patched run" if task.room.most == 1 else f"{task.room.most} patched runs"
+                run.warn(f"the device's memory was full: the sweep went on with {runs} at once.")
+
+    def _measure_with(self, task: Task, order: np.ndarray, run: Run) -> None:
         hooked = Hooked(task)
-        if not len(order):
-            return
         if self.stack is None:
             return self._measure(hooked, order, run)
         assert self.tapes is not None
@@ -205,6 +212,7 @@ class _Sweep:
             self._measure(hooked, order, run)
         except WrongCells as wrong:
             self.why_hooked = f"replayed runs did not agree with the same runs through hooks ({wrong.told})"
+            run.forget(order)
             run.warn(
                 f"{self.why_hooked}, so that all were measured through hooks. If the model was not changed "
                 "meanwhile, please report this, with its name."

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +247,55 @@ def test_a_number_that_hooks_do_not_confirm_never_gets_into_a_journal(
     assert 0 < len(counted.replayed) < CELLS
     assert close(result, whole)
     assert (result.data["status"].values.ravel()[counted.replayed] == "measured").all()
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_sweep_cancelled_while_its_cells_are_checked_keeps_none_of_them(
+    gpt2: TransformerBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Numbers that are wrong and have not been compared yet must not be gone on from."""
+    pairs = models.five_pairs()
+    journal, replay, hooked = tmp_path / "one.journal", Replay.run, Hooked._run
+    expected = patch(gpt2, pairs, "resid_pre", engine="hooked").wait()
+    passes: list[int] = []
+
+    def off(engine: Replay, *given: Any) -> Any:
+        read, every, worst = replay(engine, *given)
+        return {key: logits + torch.linspace(0, 1, logits.shape[-1]) for key, logits in read.items()}, every, worst
+
+    def cancelling(engine: Hooked, batch: Any, controls: bool) -> Patched:
+        passes.append(len(batch))
+        if len(passes) == stop:
+            sweeps[0].cancel()
+        return hooked(engine, batch, controls)
+
+    sweeps: list[Any] = []
+    with pytest.MonkeyPatch.context() as replaced:
+        replaced.setattr(Replay, "run", off)
+        replaced.setattr(Hooked, "_run", cancelling)
+        run = patch(gpt2, pairs, "resid_pre", resume=str(journal), engine="replay", batch_size=10)
+        sweeps.append(run)
+        with contextlib.suppress(PatchError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run.wait()
+    resumed = patch(gpt2, pairs, "resid_pre", resume=str(journal)).wait()
+    np.testing.assert_allclose(resumed.data["patched"], expected.data["patched"], atol=1e-12)
+
+
+def test_a_cancel_after_the_last_cell_leaves_a_whole_checked_sweep(gpt2: TransformerBridge, tmp_path: Path) -> None:
+    journal = tmp_path / "one.journal"
+    sweep = {key: value for key, value in SWEEP.items() if key != "batch_size"}
+    run = patch(gpt2, **sweep, resume=str(journal))
+
+    def listener(run: Any, cells: Any) -> None:
+        if run.done == run.total:
+            run.cancel()
+
+    run.subscribe(listener)
+    result = run.wait()
+    assert run.complete
+    assert not pending(result)
+    assert result.check["remeasured"] == 2
+    again = patch(gpt2, **sweep, resume=str(journal)).wait()
+    np.testing.assert_array_equal(again.data["patched"], result.data["patched"])
+    assert again.check["remeasured"] == 0

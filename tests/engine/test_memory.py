@@ -120,7 +120,7 @@ def test_a_device_that_is_full_gets_half_as_many_runs_at_once(
     batches.clear()
     full(monkeypatch, 2)
     with pytest.warns(
-        UserWarning, match=r"the device's memory did not hold \d+ patched runs at once; the sweep went on"
+        UserWarning, match=r"^the device's memory was full: the sweep went on with (one|2) patched runs? at once"
     ):
         halves = sweep(gpt2, engine, **options)
     assert halves.engine == engine
@@ -130,7 +130,39 @@ def test_a_device_that_is_full_gets_half_as_many_runs_at_once(
 
 
 @pytest.mark.parametrize("engine", ["replay", "hooked"])
-@pytest.mark.filterwarnings("ignore:the device's memory did not hold")
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_one_cell_of_many_pairs_goes_through_in_pieces(
+    gpt2: Any, engine: str, most: int, batches: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = models.five_pairs()
+    whole = pw.patch(gpt2, pairs, "resid_pre", engine=engine).wait()
+    batches.clear()
+    full(monkeypatch, most)
+    with pytest.warns(UserWarning, match="memory was full"):
+        pieces = pw.patch(gpt2, pairs, "resid_pre", engine=engine).wait()
+    assert pieces.engine == engine
+    np.testing.assert_allclose(pieces.data["patched"], whole.data["patched"], atol=1e-12)
+    assert sorted(cell for batch in batches for cell in batch) == sorted(measured(whole) * len(pairs))
+    assert max(map(len, batches)) <= most
+
+
+@pytest.mark.parametrize(
+    ("rows", "idle", "numbers"), [(1, 0, 1), (3, 300, 3000), (20, 2000, 10**6), (512, 10**9, 10**9)]
+)
+@pytest.mark.parametrize("site", ["resid_pre", "q", "pattern", "mlp_post"])
+def test_however_the_work_is_cut_the_numbers_are_the_same(
+    gpt2: Any, site: str, rows: int, idle: int, numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"site": site, "neurons": [0, 5]} if site == "mlp_post" else {"site": site}
+    expected = sweep(gpt2, "hooked", **options)
+    for name, value in {"_ROWS": rows, "_IDLE": idle, "_NUMBERS": numbers}.items():
+        monkeypatch.setattr(f"patchwidgets.engine.replay.climb.{name}", value)
+    found = sweep(gpt2, "replay", **options)
+    np.testing.assert_allclose(found.data["patched"], expected.data["patched"], atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["replay", "hooked"])
+@pytest.mark.filterwarnings("ignore:the device's memory was full")
 def test_a_run_that_does_not_fit_alone_is_told(gpt2: Any, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sweep(gpt2, engine)
     with monkeypatch.context() as patched:

@@ -20,7 +20,7 @@ from .tape import Tape
 
 _ROWS = 512
 """The most rows of the residual stream that go through a module at once."""
-_SCORES = 1 << 22
+_NUMBERS = 1 << 23
 """The most numbers that attention works on at once."""
 _IDLE = 1 << 18
 """As many numbers may be computed in vain to save a call."""
@@ -45,8 +45,9 @@ class Climb:
         self.reads, self.stop = reads, stop
         self.end = tape.length - 1
         self.device = tape.inputs[0].device
-        # What attention computes for one row: its scores, and the queries, keys and values it is given.
+        # What attention computes for one row, its scores and what it is given; and for one run, all keys and values.
         self._per_row = tape.length * stack.heads + 3 * tape.inputs[0].shape[-1]
+        self._per_run = 2 * tape.length * stack.heads * tape.keys[0].shape[-1]
 
     def run(self, items: Sequence[Item], fronts: dict[int, Tensor]) -> Iterator[tuple[Group, Tensor]]:
         """Run the items; yield groups of them and what leaves the last block at `reads`, [run, pos, d].
@@ -64,10 +65,10 @@ class Climb:
             groups = joined([*live, *self._begun(items, attending, layer, fronts)])
             for group in groups:
                 self._write(group, layer, ENTRY)
-            pieces = [piece for group in groups for piece in group.pieces(_ROWS)]
+            pieces = [piece for group in groups for piece in group.pieces(_ROWS, self._runs)]
             self._project(pieces, layer)
             waste = _IDLE / self._per_row if self.way.projects else -1
-            for bunch in bunched(pieces, waste, max(_ROWS, int(_SCORES / self._per_row))):
+            for bunch in bunched(pieces, waste, self._size, _NUMBERS):
                 self._attend(bunch, layer)
             groups = [part for piece in pieces for part in self._narrowed(piece, layer)]
             groups += self._local(items, [number for number in some if not items[number].attends(layer)], layer)
@@ -76,6 +77,14 @@ class Climb:
                 live = joined(self._widened(group, layer) for group in live)
         for group in live:
             yield group, self._read(group)
+
+    @property
+    def _runs(self) -> int:
+        """How many runs attend at once, however few rows they have."""
+        return max(1, _NUMBERS // (self._per_run + self._per_row))
+
+    def _size(self, runs: int, rows: int) -> int:
+        return runs * self._per_run + rows * self._per_row
 
     def _begun(
         self, items: Sequence[Item], numbers: Sequence[int], layer: int, fronts: dict[int, Tensor]

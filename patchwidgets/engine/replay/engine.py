@@ -54,14 +54,15 @@ class Replay:
         self.handle, self.value = task.handle, task.value
         self.base, self.columns = task.plan.patch.base, task.scorer.columns
         self.matched = isinstance(task.plan.intervention, Patch)
+        self.first = {lane: first_changed(lane, task.plan) for lane in task.lanes}
 
     def item(self, cell: Cell) -> Item:
         """Return a cell of one lane as a run to be patched."""
         number, lane = cell
-        row, known = self.tapes.rows[lane], first_changed(lane, self.plan)
         return make_item(
-            lane, row, self.base, self.plan.targets(number), self.stack.way.phases, known, self.handle.n_layers
-        )
+            lane, self.tapes.rows[lane], self.base, self.plan.targets(number), self.stack.way.phases, self.first[lane],
+            self.handle.n_layers,
+        )  # fmt: skip
 
     @torch.no_grad()
     def run(
@@ -141,8 +142,8 @@ def first_changed(lane: Lane, plan: Plan) -> int:
     if not isinstance(plan.intervention, Patch):
         return 0
     pair, base = lane.pair, plan.patch.base
-    length = len(lane.ids(base))
-    return next(p for p in range(length + 1) if p >= pair.first_difference or _moved(pair, base, p))
+    length, different = len(lane.ids(base)), pair.first_difference
+    return next(p for p in range(length + 1) if p >= different or _moved(pair, base, p))
 
 
 def _moved(pair: EncodedPair, base: str, position: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,9 +50,10 @@ class Group:
         attended = None if self.attended is None else self.attended[:, at]
         return Group(self.items, self.rows, first, self.stream[:, at], attended)
 
-    def pieces(self, rows: int) -> Iterator[Group]:
-        """Yield the group in pieces of at most so many rows, but never less than one run."""
+    def pieces(self, rows: int, runs: int | None = None) -> Iterator[Group]:
+        """Yield the group in pieces of at most so many rows and runs, but never less than one run."""
         size = max(1, rows // self.stream.shape[1])
+        size = size if runs is None else min(size, runs)
         for at in range(0, len(self), size):
             some = slice(at, at + size)
             attended = None if self.attended is None else self.attended[some]
@@ -156,18 +157,21 @@ class Bunch:
             yield own[:, piece.first - self.first :]
 
 
-def bunched(pieces: Iterable[Group], waste: float, rows: int) -> Iterator[Bunch]:
-    """Yield the pieces in bunches in which at most `waste` rows do not count, of at most so many rows each."""
+def bunched(pieces: Iterable[Group], waste: float, size_of: Callable[[int, int], int], most: int) -> Iterator[Bunch]:
+    """Yield the pieces in bunches in which at most `waste` rows do not count, but never less than one piece.
+
+    `size_of(runs, rows)` is what attention takes for them, at most `most` for a bunch of several pieces.
+    """
     held: list[Group] = []
-    idle = size = 0
+    idle = runs = rows = 0
     for piece in sorted(pieces, key=lambda piece: piece.first):
+        width = piece.stream.shape[1]
         late = len(piece) * (piece.first - held[0].first) if held else 0
-        more = len(piece) * piece.stream.shape[1] + late
-        if held and (idle + late > waste or size + more > rows):
+        more = size_of(runs + len(piece), rows + len(piece) * width + late)
+        if held and (idle + late > waste or more > most):
             yield Bunch(held)
-            held, idle, size = [], 0, 0
-            late, more = 0, len(piece) * piece.stream.shape[1]
+            held, idle, runs, rows, late = [], 0, 0, 0, 0
         held.append(piece)
-        idle, size = idle + late, size + more
+        idle, runs, rows = idle + late, runs + len(piece), rows + len(piece) * width + late
     if held:
         yield Bunch(held)

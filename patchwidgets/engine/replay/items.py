@@ -9,7 +9,7 @@ from typing import Any
 
 from ..lanes import Lane
 from ..plan import Target, hook_of
-from .seams import ATTEND, ENTRY, FRONT, PROJECT, NotReplayable
+from .seams import ATTEND, ENTRY, FRONT, PROJECT
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def make_item(
     known: int,
     layers: int,
 ) -> Item:
-    """Return a patched run; NotReplayable where a target has no phase.
+    """Return a patched run. `phases` has every target's hook.
 
     `known` is the first position a target without positions can change. A run in which nothing is written is the base
     run; it enters the last of the `layers` at the last position.
@@ -82,10 +82,7 @@ def make_item(
     length = len(lane.ids(base))
     found: dict[int, dict[str, list[Target]]] = defaultdict(lambda: defaultdict(list))
     for target in targets:
-        site, _ = target
-        phase = phases.get(hook_of(target)) if site.layered else FRONT
-        if phase is None:
-            raise NotReplayable(f"{site.name} is not in one half of a block alone")
+        phase = phases[hook_of(target)] if target[0].layered else FRONT
         full = _with_positions(target, length, known)
         if not positions_of(full):
             continue

@@ -1,4 +1,4 @@
-"""A model taken apart: each block up to its attention's output, the rest of the block, and the head, all its own.
+"""A model taken apart: each block in pieces before, in and after its attention, and the head, all its own.
 
 The parts are copies of the model's modules that share its weights and have hook points of their own, so that nothing
 another thread does to the model's hooks reaches them, and nothing done here reaches the model.

@@ -40,6 +40,10 @@ class Prefix:
         return self.start
 
 
+CACHE = object()
+"""Stands in a block's arguments where its cache was."""
+
+
 @dataclass(frozen=True)
 class Sides:
     """The other arguments of one block's call, as the model gave them for a batch of texts of one length.
@@ -49,7 +53,6 @@ class Sides:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    cache: object
     batch: int
     length: int
 
@@ -59,7 +62,7 @@ class Sides:
         return args, {name: self._cut(name, value, start, rows, prefix) for name, value in self.kwargs.items()}
 
     def _cut(self, name: str, value: Any, start: int, rows: int, prefix: Prefix | None) -> Any:
-        if value is self.cache:
+        if value is CACHE:
             return prefix
         if isinstance(value, tuple):
             return tuple(self._cut(name, each, start, rows, prefix) for each in value)

@@ -11,11 +11,11 @@ import torch
 from ...metrics import tolerance
 from ..baseline import RUNS
 from ..gate import Disturbed
-from ..measuring import Hooked, Measured, Task, halved
+from ..measuring import Hooked, Measured, Task
 from ..plan import Plan
 from ..run import Run
 from .climb import Stopped
-from .engine import Replay
+from .engine import Cell, Replay
 from .parts import Stack, forget
 from .tape import Tapes
 from .waves import Waves
@@ -44,60 +44,70 @@ class Replayed:
     def measure(self, order: np.ndarray, run: Run) -> Iterator[Measured]:
         """Yield cells with their values, until the run is cancelled: a cheap few, then wave after wave.
 
-        Two cells of the first wave are measured again through hooks; raises WrongCells when they do not agree.
+        Two cells are measured again through hooks as soon as they are known; raises WrongCells when they do not agree.
         """
         waves = Waves(self.replay, self.task, order)
         rate = self.task.rate
-        early = waves.cheapest(_FIRST_SHARE)
         checked = waves.corners()
-        for cells in filter(None, (early, waves.next(rate, checked))):
-            yield from self._fitting(cells, waves, run)
-        if run.cancelling:
-            return
-        self._compare(checked, run)
-        self.settled = True
-        while waves.left and not run.cancelling:
-            cells = waves.next(rate)
+        cells = waves.cheapest(_FIRST_SHARE) or waves.next(rate, checked)
+        while cells:
             began, cost = time.perf_counter(), waves.cost(cells)
-            yield from self._fitting(cells, waves, run)
-            rate = cost / max(time.perf_counter() - began, 1e-6)
-
-    def _fitting(self, cells: Sequence[int], waves: Waves, run: Run) -> Iterator[Measured]:
-        """Yield the cells with their values, in halves where the device does not hold them all; none if cancelled."""
-        left = [list(cells)]
-        while left:
-            some = left.pop()
-            try:
-                found = self._values(some, run)
-            except torch.OutOfMemoryError as error:
-                lanes = len(self.task.lanes)
-                most = halved(run, len(some) * lanes if len(some) > 1 else 1, error)
-                waves.limit(most)
-                left += [some[len(some) // 2 :], some[: len(some) // 2]]
-                continue
+            found = self._values(cells, run)
             if found is None:
                 return
             yield found
+            if self.settled:
+                rate = cost / max(time.perf_counter() - began, 1e-6)
+            if run.cancelling and waves.left:
+                return
+            if not self.settled and waves.taken(checked):
+                if not self._compare(checked, run):
+                    return
+                self.settled = True
+            cells = waves.next(rate, checked)
 
     def _values(self, cells: Sequence[int], run: Run) -> Measured | None:
+        """Return cells with their values; None when the run was cancelled meanwhile."""
+        room, check = self.task.room, self.task.check
+        left: list[Sequence[Cell]] = [[(cell, lane) for cell in cells for lane in self.task.lanes]]
+        read: dict[Cell, torch.Tensor] = {}
+        whole: dict[Cell, torch.Tensor] = {}
+        while left:
+            some = left.pop()
+            pieces = room.cut(some)
+            try:
+                found = self._tried(pieces[0], run)
+            except Stopped:
+                return None
+            if found is None:
+                room.shrink(len(pieces[0]))
+                left.append(some)
+                continue
+            left += pieces[:0:-1]
+            read |= found[0]
+            whole |= found[1]
+            check.worst, check.controls = max(check.worst, found[2]), check.controls + 1
+        return np.array(cells), self.task.score(cells, read, whole)
+
+    def _tried(
+        self, cells: Sequence[Cell], run: Run
+    ) -> tuple[dict[Cell, torch.Tensor], dict[Cell, torch.Tensor], float] | None:
+        """Return what a batch gave, None when it does not fit into the device's memory; Stopped when cancelled."""
         if run.cancelling:
-            return None
+            raise Stopped
         try:
             with self.task.handle.lock:
-                read, whole, worst = self.replay.run(
-                    [(cell, lane) for cell in cells for lane in self.task.lanes], lambda: run.cancelling
-                )
-        except Stopped:
+                return self.replay.run(cells, lambda: run.cancelling)
+        except torch.OutOfMemoryError:
             return None
         except Disturbed as disturbed:
             forget(self.task.handle)
             raise WrongCells("a run without a patch") from disturbed
-        check = self.task.check
-        check.worst, check.controls = max(check.worst, worst), check.controls + 1
-        return np.array(cells), self.task.score(cells, read, whole)
 
-    def _compare(self, cells: Sequence[int], run: Run) -> None:
+    def _compare(self, cells: Sequence[int], run: Run) -> bool:
         """Measure cells again through hooks; raise WrongCells where they differ by more than the precision allows.
+
+        Returns False when the run was cancelled before that was known.
 
         Cells that differ are measured once more beside unpatched runs: it may be the second that was disturbed.
         """
@@ -106,9 +116,10 @@ class Replayed:
         allowed = self._allowed()
         apart = np.zeros_like(first)
         for controls in (False, True):
-            again = Hooked(task).values(cells, 8, run, controls=controls)
+            # A first answer that differs is settled before anything is kept: the second is not cancelled.
+            again = Hooked(task).values(cells, 8, None if controls else run, controls=controls)
             if again is None:
-                return
+                return False
             apart = np.abs(first - again)
             if (apart <= allowed).all():
                 break
@@ -120,6 +131,7 @@ class Replayed:
             task.check.wrong += [task.plan.cell(cell) for cell in wrong]  # type: ignore[misc]
             forget(task.handle)
             raise WrongCells(_named(task.plan, wrong))
+        return True
 
     def _allowed(self) -> np.ndarray:
         """Return how far two computations of a cell's metrics may be apart, [metric, item, 1]."""

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from ..handle import ModelHandle
 from ..lanes import Lane
 from .seams import NotReplayable, first_of
-from .sides import Prefix, Sides
+from .sides import CACHE, Prefix, Sides
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,17 @@ class Taping:
         inputs, attended, keys, values = (
             [each[which] for each in listed] for listed in (self.inputs, attended, keys, values)
         )
-        sides = [Sides(args, kwargs, self.cache, batch, length) for args, kwargs in self.calls]
+        # The calls without the cache, which would keep every run of the batch alive.
+        sides = [
+            Sides(self._uncached(args), {name: self._uncached(value) for name, value in kwargs.items()}, batch, length)
+            for args, kwargs in self.calls
+        ]
         return Tape(length, inputs, attended, keys, values, sides)
+
+    def _uncached(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(self._uncached, value))
+        return CACHE if value is self.cache else value
 
 
 @contextmanager
@@ -133,7 +142,7 @@ def taping(handle: ModelHandle) -> Iterator[Taping]:
         found.attended.append(first_of(output).clone())
 
     def mixing(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found.mixed.append(args[0].clone())
+        found.mixed.append((args[0] if args else next(iter(kwargs.values()))).clone())
 
     before = [(block, entering) for block in bridge.blocks]
     before += [

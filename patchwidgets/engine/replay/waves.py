@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from ...joint import Joint
 from ..lanes import Lane
 from ..measuring import Task
-from ..memory import row_bytes
-from .engine import Replay, first_changed
+from ..memory import element_bytes, row_bytes
+from .engine import Replay
 
 _SECONDS = 1.0
 _LAST_SECONDS = 3.0
@@ -36,11 +37,7 @@ class Waves:
         self._row_bytes, self._logit_bytes = row_bytes(task.handle), self._logits()
         self._most = len(self._at)
         if task.batch_size is not None:
-            self.limit(task.batch_size)
-
-    def limit(self, runs: int) -> None:
-        """Take no more cells at once than make so many patched runs, but never less than one."""
-        self._most = max(1, runs // len(self._task.lanes))
+            self._most = max(1, task.batch_size // len(task.lanes))
 
     def _logits(self) -> int:
         """Return the bytes of the logits that are kept of a cell until it is scored."""
@@ -48,7 +45,7 @@ class Waves:
         if task.scorer.narrow:
             return 0
         kept = self._lengths if task.plan.whole else [lane.steps for lane in task.lanes]
-        return sum(kept) * task.handle.tokenizer.vocab_size * 4
+        return sum(kept) * task.handle.tokenizer.vocab_size * element_bytes(task.handle)
 
     def _bytes(self, cell: int) -> int:
         return self._rows[self._at[cell][1]] * self._row_bytes + self._logit_bytes
@@ -71,7 +68,7 @@ class Waves:
         """Return the first position written to in a lane by cells that are not of a position."""
         plan = self._task.plan
         within = plan.within.get("pos", plan.within.get("dest"))
-        return min(within) if within else first_changed(lane, plan)
+        return min(within) if within else self._replay.first[lane]
 
     def _rows_from(self, start: int) -> int:
         return sum(max(1, length - start) for length in self._lengths)
@@ -110,23 +107,27 @@ class Waves:
         near = [min(places, key=lambda at, to=to: abs(at[0] - to[0]) + abs(at[1] - to[1])) for to in wanted]
         return list(dict.fromkeys(places[at] for at in near))
 
+    def taken(self, cells: Sequence[int]) -> bool:
+        """Return whether all the cells have been taken."""
+        return self._taken.issuperset(cells)
+
     def next(self, rate: float, first: Sequence[int] = ()) -> list[int]:
-        """Take cells for about a second, when `rate` rows go through a block a second; `first` are among them."""
-        found = [cell for cell in first if cell not in self._taken]
-        self._taken.update(found)
+        """Take cells for about a second, when `rate` rows go through a block a second; what is left of `first` leads.
+
+        Returns none when there are none left.
+        """
         left = self._whole - self._spent
-        room = self._budget - sum(map(self._bytes, found))
-        budget = rate * (_LAST_SECONDS if left <= rate * _LAST_SECONDS else _SECONDS) - self.cost(found)
-        while self._from < len(self._queue):
-            cell = self._queue[self._from]
+        budget = rate * (_LAST_SECONDS if left <= rate * _LAST_SECONDS else _SECONDS)
+        room, found = self._budget, []
+        for cell in itertools.chain(first, itertools.islice(self._queue, self._from, None)):
             if cell not in self._taken:
-                cost = self.cost([cell])
-                size = self._bytes(cell)
+                cost, size = self.cost([cell]), self._bytes(cell)
                 if found and (budget < cost or room < size or len(found) >= self._most):
                     break
                 budget, room = budget - cost, room - size
                 found.append(cell)
                 self._taken.add(cell)
+        while self._from < len(self._queue) and self._queue[self._from] in self._taken:
             self._from += 1
         self._spent += self.cost(found)
         return found
