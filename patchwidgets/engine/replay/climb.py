@@ -76,6 +76,7 @@ class Climb:
             if layer + 1 < layers:
                 live = joined(self._widened(group, layer) for group in live)
         for group in live:
+            self._ask()
             yield group, self._read(group)
 
     @property

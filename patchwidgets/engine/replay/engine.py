@@ -18,7 +18,7 @@ from ..lanes import Lane
 from ..measuring import Task
 from ..memory import tape_bytes
 from ..plan import Plan, Target
-from .climb import Climb
+from .climb import Climb, Stopped
 from .items import Item, make_item
 from .parts import Stack, stack_of
 from .proof import prove
@@ -99,7 +99,7 @@ class Replay:
         climb = Climb(self.stack, tape, self.base, self.value, self.matched, reads, stop)
         worst = 0.0
         for group, final in climb.run([*items, control], self._fronts(items)):
-            for item, logits in zip(group.items, self._logits(final, group.items), strict=True):
+            for item, logits in zip(group.items, self._logits(final, group.items, stop), strict=True):
                 full = logits
                 if self.plan.whole:
                     logits, columns = logits[item.lane.read], self.columns(item.lane)
@@ -113,8 +113,8 @@ class Replay:
                     whole[of[id(item)]] = full
         return worst
 
-    def _logits(self, final: Tensor, items: Sequence[Item]) -> list[Tensor]:
-        """Return per item the logits of its final rows."""
+    def _logits(self, final: Tensor, items: Sequence[Item], stop: Callable[[], bool]) -> list[Tensor]:
+        """Return per item the logits of its final rows; Stopped when `stop` says so between two pieces."""
         if not self.plan.whole and self.columns(items[0].lane) is not None:
             by_row: dict[int, list[int]] = defaultdict(list)
             for at, item in enumerate(items):
@@ -124,7 +124,12 @@ class Replay:
                 found |= dict(zip(some, self.stack.head(final[some], self.columns(items[some[0]].lane)), strict=True))
             return [found[at] for at in range(len(items))]
         size = max(1, _LOGITS // (self.handle.tokenizer.vocab_size * final.shape[1]))
-        return [logits for some in final.split(size) for logits in self.stack.head(some)]
+        read: list[Tensor] = []
+        for some in final.split(size):
+            if stop():
+                raise Stopped
+            read += self.stack.head(some)
+        return read
 
     def _fronts(self, items: Sequence[Item]) -> dict[int, Tensor]:
         """Return the streams entering the first block, [pos, d], of the runs whose embedding is patched."""
