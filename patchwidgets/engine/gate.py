@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import PatchError
 from .model import HookPoint
@@ -19,6 +19,7 @@ Edit = Callable[[Tensor], Tensor | None]
 
 _WIRING = (__name__, "transformer_lens.model_bridge.component_setup")
 """Modules whose hooks are no one else's: this one, and the one that wires a bridge's parts to each other."""
+_PATTERN = "_pattern"
 
 
 @contextmanager
@@ -59,6 +60,31 @@ def hooked(points: Mapping[str, HookPoint], edits: Mapping[str, Edit]) -> Iterat
             f"a hook must fire exactly once in a forward pass, but: {told}. The model does not compute this "
             "activation in the usual way, or its hooks were removed meanwhile; choose another site."
         )
+
+
+@contextmanager
+def letting_go(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Drop what attentions keep of a pass and nobody reads, each as it ends: their last patterns.
+
+    They are [batch, head, dest, src] in every layer; an attention that makes queries, keys and values in one product
+    holds on to its own until the next pass.
+    """
+
+    def drop(module: nn.Module, args: object, output: object) -> None:
+        let_go(module)
+
+    handles = [module.register_forward_hook(drop) for module in modules if hasattr(module, _PATTERN)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def let_go(attention: Any) -> None:
+    """Drop the last pattern of an attention, if it keeps one."""
+    if getattr(attention, _PATTERN, None) is not None:
+        setattr(attention, _PATTERN, None)
 
 
 def foreign_hooks(points: Mapping[str, HookPoint]) -> list[str]:

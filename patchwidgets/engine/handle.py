@@ -17,7 +17,7 @@ from .. import embedded
 from ..errors import ModelError, PatchError
 from ..sites import SITES, Site
 from ..tokens import half_character
-from .gate import foreign_hooks, slack
+from .gate import foreign_hooks, letting_go, slack
 from .model import HookPoint, TransformerBridge, as_bridge, first_line
 from .probe import entering_std, probe
 
@@ -190,10 +190,13 @@ class ModelHandle:
             options["position_ids"] = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[0], -1)
         if keep is not None and self._keeps_logits:
             options["logits_to_keep"] = keep
-        with torch.set_grad_enabled(grad):
+        with torch.set_grad_enabled(grad), letting_go(self._attentions()):
             output = self.bridge.original_model(input_ids=tokens, **options)
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
         return logits if keep is None else logits[:, -keep:]
+
+    def _attentions(self) -> list[Any]:
+        return [block.attn for block in getattr(self.bridge, "blocks", ()) if hasattr(block, "attn")]
 
     def rate(self, prompt: Sequence[int], candidates: Sequence[int]) -> list[float]:
         """Return the log-probability of each candidate as the token after `prompt`."""

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import PatchError
+from ..gate import let_go
 
 FRONT, ENTRY, PROJECT, ATTEND, FINISH, EXIT = "front", "entry", "project", "attend", "finish", "exit"
 """Where a hook is: before all blocks; at a block's input; where queries, keys and values are made; from there on in the
@@ -99,7 +100,7 @@ class Part:
         names = [name for name, child in inside._modules.items() if child is attention]
         if len(names) != 1:
             raise NotReplayable(f"block {index} does not hold its attention as a part of its own")
-        self._seam = _Seam(attention)
+        self._attention, self._seam = attention, _Seam(attention)
         inside._modules[names[0]] = self._seam
         self._enter, self._leave = attention._modules.get("hook_in"), attention._modules.get("hook_out")
         self._projections: list[_Projection] = []
@@ -142,6 +143,7 @@ class Part:
                 projection.given = None
             if self._output is not None:
                 self._output.stops = False
+            let_go(self._attention)
 
     def _stopped(self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any], *, before: bool) -> Tensor:
         self._seam.given, self._seam.before = None, before
