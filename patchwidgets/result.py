@@ -37,9 +37,13 @@ class PatchResult:
     array([[0.5, 1. ]])
     """
 
-    def __init__(self, data: xr.Dataset, provenance: dict[str, Any]) -> None:
+    def __init__(self, data: xr.Dataset, provenance: dict[str, Any], _held: object = None) -> None:
         self.data = data
         self.provenance = provenance
+        self._held = _held  # What lets a later sweep of the same runs be quick; it goes with the result.
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": None}
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -78,7 +82,7 @@ class PatchResult:
         """Return the result of one of its metrics alone."""
         if metric not in self.metrics:
             raise PatchError(f"the result has no metric {quoted(metric)}; it has {', '.join(self.metrics)}.")
-        return PatchResult(self.data.sel(metric=[metric]), {**self.provenance, "metrics": [metric]})
+        return PatchResult(self.data.sel(metric=[metric]), {**self.provenance, "metrics": [metric]}, self._held)
 
     @property
     def effect(self) -> xr.DataArray:

@@ -138,7 +138,7 @@ def agreement(result: PatchResult) -> str:
         many = check["remeasured"]
         return f"{result.engine} engine, {many} {'cells agree' if many > 1 else 'cell agrees'} with hooks"
     if not check["controls"]:
-        return ""
+        return f"{result.engine} engine, cells of an earlier sweep" if check.get("reused") else ""
     runs = "control runs agree" if check["controls"] > 1 else "control run agrees"
     return f"{result.engine} engine, {check['controls']} {runs}"
 
@@ -158,6 +158,18 @@ def _resolution(result: PatchResult) -> str:
 
 
 def _checked(result: PatchResult) -> str:
+    """Return how the numbers were checked, in a sentence or two."""
+    reused = result.check.get("reused", 0)
+    if not reused:
+        return _remeasured(result)
+    told = (
+        f"{reused} cells were not run again: an earlier sweep wrote the same into the same runs, and had passed its "
+        "check."
+    )
+    return f"{told} {_remeasured(result)}" if result.check["controls"] else told
+
+
+def _remeasured(result: PatchResult) -> str:
     check = result.check
     if check.get("remeasured"):
         if check["wrong"]:

@@ -17,7 +17,7 @@ from .gate import undisturbed
 from .handle import ModelHandle
 from .hooked import Patched, Value, run_patched
 from .lanes import Lane
-from .memory import Room, text_bytes
+from .memory import Room, element_bytes, text_bytes
 from .plan import Plan
 from .run import Run
 from .scoring import Scorer
@@ -38,6 +38,7 @@ class Check:
         controls, worst: batches with rows that were not patched, and the largest difference of their logits.
         remeasured: cells of another engine that were measured again through hooks; `apart` is the largest difference.
         wrong: the cells among them that did not agree.
+        reused: cells taken from an earlier sweep that ran them.
     """
 
     controls: int = 0
@@ -45,6 +46,7 @@ class Check:
     remeasured: int = 0
     apart: float = 0.0
     wrong: list[dict[str, object]] = field(default_factory=list)
+    reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,14 @@ class Task:
     memory: int
     batch_size: int | None = None
     room: Room = field(default_factory=Room)
+
+    @property
+    def logit_bytes(self) -> int:
+        """The bytes of the logits that are kept of a cell until it is scored."""
+        if self.scorer.narrow:
+            return 0
+        kept = [len(lane.ids(self.plan.patch.base)) if self.plan.whole else lane.steps for lane in self.lanes]
+        return sum(kept) * self.handle.tokenizer.vocab_size * element_bytes(self.handle)
 
     def score(
         self, cells: Sequence[int], read: Mapping[tuple[int, Lane], torch.Tensor],

@@ -90,6 +90,7 @@ class _Sweep:
         self.value: Value | None = None
         self.weight: Weight | None = None
         self.journal: Journal | None = None
+        self.finals: object = None
 
     def work(self, run: Run) -> None:
         """Record the plain runs, then measure every cell of the plan in chunks that take a fraction of a second."""
@@ -204,7 +205,9 @@ class _Sweep:
             return self._measure(hooked, order, run)
         assert self.tapes is not None
         try:
-            self._measure(Replayed(task, self.stack, self.tapes), order, run)
+            replayed = Replayed(task, self.stack, self.tapes)
+            self.finals = replayed.finals
+            self._measure(replayed, order, run)
         except NotReplayable as reason:
             if self.wanted == Replayed.name:
                 raise
@@ -213,6 +216,7 @@ class _Sweep:
         except WrongCells as wrong:
             self.why_hooked = f"replayed runs did not agree with the same runs through hooks ({wrong.told})"
             run.forget(order)
+            self.check.reused, self.finals = 0, None
             run.warn(
                 f"{self.why_hooked}, so that all were measured through hooks. If the model was not changed "
                 "meanwhile, please report this, with its name."
@@ -278,6 +282,7 @@ class _Sweep:
             "remeasured": self.check.remeasured,
             "worst_difference": self.check.apart,
             "wrong": list(self.check.wrong),
+            "reused": self.check.reused,
         }
         engine = {"engine": self.engine, "why_hooked": self.why_hooked}
-        return PatchResult(data, {**self.origin, **engine, "check": check})
+        return PatchResult(data, {**self.origin, **engine, "check": check}, self.finals)

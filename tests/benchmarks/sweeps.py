@@ -36,6 +36,7 @@ def row(model: Any, case: Case, options: argparse.Namespace) -> str:
     case.patch(model).wait()
     with Peak() as peak:
         ours, noise, result = median(lambda: case.patch(model).wait(), options.times)
+    assert result.check["reused"] == 0
     tl_seconds, tl = peers.transformer_lens(model, case, every, chosen)
     naive_seconds, naive = peers.naive(model, case, every, peers.sample(every, max(32, options.sample)))
     traced = nnsight(options.model, case, every, chosen)

@@ -11,6 +11,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.engine import patch as patching
+from patchwidgets.engine.replay import finals
 from patchwidgets.engine.run import Run
 from patchwidgets.engine.sweep import ENGINES
 from tests import models
@@ -74,6 +75,15 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str | None]:
     if asked == "replay" and seen and seen != {("hooked", BUILT)}:
         assert any(engine == "replay" for engine, _ in seen), seen
         assert {why for engine, why in seen if engine == "hooked"} <= set(NOT_REPLAYED)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _anew(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let every sweep run all its cells, though a result of another test is alive that has them."""
+    with pytest.MonkeyPatch.context() as replaced:
+        if not request.module.__name__.endswith((".test_reuse", ".test_counts")):
+            replaced.setattr(finals, "_CERTAIN", ())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from ..measuring import Task
 from ..memory import tape_bytes
 from ..plan import Plan, Target
 from .climb import Climb, Stopped
+from .finals import Kept
 from .items import Item, make_item
 from .parts import Stack, stack_of
 from .proof import prove
@@ -55,6 +56,7 @@ class Replay:
         self.base, self.columns = task.plan.patch.base, task.scorer.columns
         self.matched = isinstance(task.plan.intervention, Patch)
         self.first = {lane: first_changed(lane, task.plan) for lane in task.lanes}
+        self.kept = Kept(task, tapes)
 
     def item(self, cell: Cell) -> Item:
         """Return a cell of one lane as a run to be patched."""
@@ -90,28 +92,61 @@ class Replay:
     ) -> float:  # fmt: skip
         items = [self.item(cell) for cell in cells]
         of = {id(item): cell for item, cell in zip(items, cells, strict=True)}
-        lane = cells[0][1]
+        lane, reads = cells[0][1], self._reads(tape.length, cells[0][1])
         control = Item(
             lane, self.tapes.rows[lane], {}, min(item.entry for item in items), min(item.start for item in items)
         )
-        at = range(tape.length)[lane.read]
-        reads = (0, tape.length - 1) if self.plan.whole else (at[0], at[-1])
         climb = Climb(self.stack, tape, self.base, self.value, self.matched, reads, stop)
         worst = 0.0
         for group, final in climb.run([*items, control], self._fronts(items)):
-            for item, logits in zip(group.items, self._logits(final, group.items, stop), strict=True):
-                full = logits
-                if self.plan.whole:
-                    logits, columns = logits[item.lane.read], self.columns(item.lane)
-                    logits = logits if columns is None else logits[:, columns]
+            for item, rows, logits in zip(group.items, final, self._logits(final, group.items, stop), strict=True):
                 if item is control:
                     plain = self.task.scorer.narrowed(lane, self.task.baseline.read[lane, self.base])
-                    worst = check_control(logits, plain)
+                    worst = check_control(self._read_of(item, logits), plain)
                     continue
-                read[of[id(item)]] = logits
+                self.kept.hold(item, reads[0], rows)
+                read[of[id(item)]] = self._read_of(item, logits)
                 if self.plan.whole:
-                    whole[of[id(item)]] = full
+                    whole[of[id(item)]] = logits
         return worst
+
+    @torch.no_grad()
+    def recall(self, cells: Sequence[Cell], stop: Callable[[], bool]) -> tuple[dict[Cell, Tensor], dict[Cell, Tensor]]:
+        """Return what `run` does, of cells that `known` says are kept: only the model's head is run."""
+        read: dict[Cell, Tensor] = {}
+        whole: dict[Cell, Tensor] = {}
+        groups: dict[int, list[tuple[Cell, Item, Tensor]]] = defaultdict(list)
+        for cell in cells:
+            item, rows = self._found(cell)
+            assert rows is not None
+            groups[len(rows)].append((cell, item, rows))
+        for some in groups.values():
+            items, final = [item for _, item, _ in some], torch.stack([rows for _, _, rows in some])
+            for (cell, item, _), logits in zip(some, self._logits(final, items, stop), strict=True):
+                read[cell] = self._read_of(item, logits)
+                if self.plan.whole:
+                    whole[cell] = logits
+        return read, whole
+
+    def known(self, number: int) -> bool:
+        """Return whether a cell's final rows are kept in every lane."""
+        return self.kept.any and all(self._found((number, lane))[1] is not None for lane in self.task.lanes)
+
+    def _found(self, cell: Cell) -> tuple[Item, Tensor | None]:
+        item = self.item(cell)
+        return item, self.kept.find(item, self._reads(len(item.lane.ids(self.base)), item.lane))
+
+    def _reads(self, length: int, lane: Lane) -> tuple[int, int]:
+        """Return the first and the last position whose final rows are wanted."""
+        at = range(length)[lane.read]
+        return (0, length - 1) if self.plan.whole else (at[0], at[-1])
+
+    def _read_of(self, item: Item, logits: Tensor) -> Tensor:
+        """Return the logits at the positions read, from those that were made."""
+        if not self.plan.whole:
+            return logits
+        logits, columns = logits[item.lane.read], self.columns(item.lane)
+        return logits if columns is None else logits[:, columns]
 
     def _logits(self, final: Tensor, items: Sequence[Item], stop: Callable[[], bool]) -> list[Tensor]:
         """Return per item the logits of its final rows; Stopped when `stop` says so between two pieces."""

@@ -38,14 +38,29 @@ class Replayed:
 
     def __init__(self, task: Task, stack: Stack, tapes: Tapes) -> None:
         self.task = task
-        self.replay = Replay(task, stack, tapes)
+        with task.handle.lock:
+            self.replay = Replay(task, stack, tapes)
         self.settled = False
 
+    @property
+    def finals(self) -> object:
+        """What later sweeps may take cells from, as long as somebody holds it."""
+        return self.replay.kept.finals
+
     def measure(self, order: np.ndarray, run: Run) -> Iterator[Measured]:
-        """Yield cells with their values, until the run is cancelled: a cheap few, then wave after wave.
+        """Yield cells with their values, until the run is cancelled: those known, a cheap few, then wave after wave.
 
         Two cells are measured again through hooks as soon as they are known; raises WrongCells when they do not agree.
         """
+        known, order = self._known(order)
+        for some in known:
+            recalled = self._recalled(some, run)
+            if recalled is None:
+                return
+            yield recalled
+        if not len(order):
+            self.settled = True
+            return
         waves = Waves(self.replay, self.task, order)
         rate = self.task.rate
         checked = waves.corners()
@@ -64,7 +79,29 @@ class Replayed:
                 if not self._compare(checked, run):
                     return
                 self.settled = True
+            if self.settled:
+                with self.task.handle.lock:
+                    self.replay.kept.settle()
             cells = waves.next(rate, checked)
+
+    def _known(self, order: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return the cells that an earlier sweep left, in batches whose logits fit into memory, and the others."""
+        with self.task.handle.lock:
+            known = np.array([self.replay.known(cell) for cell in order.tolist()], dtype=bool)
+        size = max(1, self.task.memory // 2 // max(1, self.task.logit_bytes))
+        found = order[known]
+        return [found[at : at + size] for at in range(0, len(found), size)], order[~known]
+
+    def _recalled(self, cells: np.ndarray, run: Run) -> Measured | None:
+        """Return known cells with their values; None when the run was cancelled meanwhile."""
+        wanted = [(cell, lane) for cell in cells.tolist() for lane in self.task.lanes]
+        try:
+            with self.task.handle.lock:
+                read, whole = self.replay.recall(wanted, lambda: run.cancelling)
+        except Stopped:
+            return None
+        self.task.check.reused += len(cells)
+        return cells, self.task.score(cells.tolist(), read, whole)
 
     def _values(self, cells: Sequence[int], run: Run) -> Measured | None:
         """Return cells with their values; None when the run was cancelled meanwhile."""
@@ -101,7 +138,7 @@ class Replayed:
         except torch.OutOfMemoryError:
             return None
         except Disturbed as disturbed:
-            forget(self.task.handle)
+            self._forget()
             raise WrongCells("a run without a patch") from disturbed
 
     def _compare(self, cells: Sequence[int], run: Run) -> bool:
@@ -129,9 +166,15 @@ class Replayed:
         wrong = [cell for cell, good in zip(cells, agrees, strict=True) if not good]
         if wrong:
             task.check.wrong += [task.plan.cell(cell) for cell in wrong]  # type: ignore[misc]
-            forget(task.handle)
+            self._forget()
             raise WrongCells(_named(task.plan, wrong))
         return True
+
+    def _forget(self) -> None:
+        """Trust neither the model's parts nor what they gave."""
+        with self.task.handle.lock:
+            forget(self.task.handle)
+            self.replay.kept.drop()
 
     def _allowed(self) -> np.ndarray:
         """Return how far two computations of a cell's metrics may be apart, [metric, item, 1]."""

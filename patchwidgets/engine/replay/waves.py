@@ -10,7 +10,7 @@ import numpy as np
 from ...joint import Joint
 from ..lanes import Lane
 from ..measuring import Task
-from ..memory import element_bytes, row_bytes
+from ..memory import row_bytes
 from .engine import Replay
 
 _SECONDS = 1.0
@@ -34,18 +34,10 @@ class Waves:
         self._from = 0
         self._whole, self._spent = self.cost(self._queue), 0
         self._budget = task.memory // 2
-        self._row_bytes, self._logit_bytes = row_bytes(task.handle), self._logits()
+        self._row_bytes, self._logit_bytes = row_bytes(task.handle), task.logit_bytes
         self._most = len(self._at)
         if task.batch_size is not None:
             self._most = max(1, task.batch_size // len(task.lanes))
-
-    def _logits(self) -> int:
-        """Return the bytes of the logits that are kept of a cell until it is scored."""
-        task = self._task
-        if task.scorer.narrow:
-            return 0
-        kept = self._lengths if task.plan.whole else [lane.steps for lane in task.lanes]
-        return sum(kept) * task.handle.tokenizer.vocab_size * element_bytes(task.handle)
 
     def _bytes(self, cell: int) -> int:
         return self._rows[self._at[cell][1]] * self._row_bytes + self._logit_bytes

@@ -1,0 +1,234 @@
+"""A cell that an earlier sweep has run is not run again where nothing it depends on has changed, and only there."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformer_lens.model_bridge import TransformerBridge
+
+from patchwidgets.engine.patch import patch
+from patchwidgets.engine.replay.engine import Replay
+from patchwidgets.engine.replay.finals import _FINALS
+from patchwidgets.errors import PatchError
+from patchwidgets.interventions import Noise, Scale, Vector, Zero
+from patchwidgets.prompts import PromptPair
+from patchwidgets.result import PatchResult
+from tests import models
+
+
+@pytest.fixture(autouse=True)
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The cells that were run, in order, since the list was cleared last."""
+    found: list[int] = []
+    run = Replay.run
+
+    def counting(engine: Replay, cells: Any, *rest: Any) -> Any:
+        found.extend(dict.fromkeys(cell for cell, _ in cells))
+        return run(engine, cells, *rest)
+
+    monkeypatch.setattr(Replay, "run", counting)
+    return found
+
+
+@pytest.fixture
+def model() -> TransformerBridge:
+    """A model of the test's own."""
+    return models.bridge()
+
+
+def sweep(model: TransformerBridge, site: str = "resid_pre", **options: Any) -> PatchResult:
+    """Sweep the pair, replayed."""
+    return patch(model, options.pop("pair", models.PAIR), site, engine="replay", **options).wait()
+
+
+def reused(result: PatchResult) -> int:
+    """Return how many cells were taken from an earlier sweep."""
+    return int(result.check["reused"])
+
+
+def right(model: TransformerBridge, result: PatchResult, site: str = "resid_pre", **options: Any) -> None:
+    """Compare with the hooked engine, which keeps nothing."""
+    expected = patch(model, options.pop("pair", models.PAIR), site, engine="hooked", **options).wait()
+    np.testing.assert_allclose(result.data["patched"], expected.data["patched"], rtol=0, atol=1e-8)
+    np.testing.assert_array_equal(result.data["status"], expected.data["status"])
+
+
+@pytest.mark.parametrize("metric", ["prob", ["rank", "kl_clean", "logit"]])
+def test_another_metric_runs_nothing_again(model: TransformerBridge, replayed: list[int], metric: Any) -> None:
+    """The final residuals are the same; only the head is applied to them."""
+    first = sweep(model)
+    measured = len(replayed)
+    assert reused(first) == 0
+    assert measured > 0
+    replayed.clear()
+    second = sweep(model, metric=metric)
+    assert (reused(second), replayed) == (measured, [])
+    assert "earlier sweep" in second.describe()
+    right(model, second, metric=metric)
+
+
+def test_other_answers_run_nothing_again(model: TransformerBridge, replayed: list[int]) -> None:
+    """What is read of the last token's logits is no part of what was run."""
+    first = sweep(model)
+    pair = PromptPair(models.PAIR.clean, models.PAIR.corrupted, answer=12, foil=13)
+    replayed.clear()
+    second = sweep(model, pair=pair)
+    assert (reused(second), replayed) == (int((first.data["status"] == "measured").sum()), [])
+    right(model, second, pair=pair)
+
+
+def test_a_refined_sweep_runs_the_new_cells_only(model: TransformerBridge, replayed: list[int]) -> None:
+    """Some layers at some positions first, then all: what was known is not run again."""
+    coarse = sweep(model, layers=[0], positions=[3, 5])
+    assert len(replayed) == 2
+    replayed.clear()
+    fine = sweep(model)
+    assert reused(fine) == 2
+    assert len(replayed) == len(set(replayed)) == int((fine.data["status"] == "measured").sum()) - 2
+    right(model, fine)
+    del coarse
+
+
+def test_the_same_writing_under_another_name(model: TransformerBridge, replayed: list[int]) -> None:
+    """One position that every cell is confined to, and the same position as an axis."""
+    held = sweep(model, by="layer", positions=[4])
+    replayed.clear()
+    assert reused(sweep(model, positions=[4])) == models.LAYERS
+    assert replayed == []
+    del held
+
+
+def test_pairs_that_were_in_a_dataset(model: TransformerBridge, replayed: list[int]) -> None:
+    """Texts are known by their tokens."""
+    data = models.five_pairs()
+    held = sweep(model, pair=data)
+    replayed.clear()
+    one = sweep(model, pair=data[1])
+    assert reused(one) > 0
+    assert replayed == []
+    right(model, one, pair=data[1])
+    del held
+
+
+def test_a_function_of_all_logits_needs_them_all(model: TransformerBridge, replayed: list[int]) -> None:
+    """A sweep that kept the last position's rows knows nothing of the others; the other way round it does."""
+
+    def second_token(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return logits[:, 4, 7]
+
+    held = sweep(model)
+    replayed.clear()
+    whole = sweep(model, metric=second_token)
+    assert reused(whole) == 0
+    assert replayed
+    right(model, whole, metric=second_token)
+    del held
+    replayed.clear()
+    again = sweep(model, metric="logprob")
+    assert replayed == []
+    right(model, again, metric="logprob")
+
+
+def test_a_result_that_is_dropped_frees_what_it_kept(model: TransformerBridge, replayed: list[int]) -> None:
+    """Nothing is kept behind the user's back."""
+    first = sweep(model)
+    assert [len(kept) for kept in _FINALS[model].values()] == [int((first.data["status"] == "measured").sum())]
+    del first
+    gc.collect()
+    assert dict(_FINALS[model]) == {}
+    replayed.clear()
+    assert reused(sweep(model)) == 0
+    assert replayed
+
+
+def _in_place(model: TransformerBridge) -> None:
+    with torch.no_grad():
+        model.blocks[1].mlp.out.original_component.weight.mul_(1.5)
+
+
+def _behind_its_back(model: TransformerBridge) -> None:
+    model.blocks[1].mlp.out.original_component.weight.data *= 1.5
+
+
+def _one_embedding(model: TransformerBridge) -> None:
+    model.embed.original_component.weight.data[models.WORDS.index("w3")] *= 2
+
+
+@pytest.mark.parametrize("change", [_in_place, _behind_its_back, _one_embedding])
+def test_a_changed_model_is_run_again(model: TransformerBridge, change: Any) -> None:
+    """Also where only the run that the values come from has changed, or the weights' versions do not tell."""
+    held = sweep(model)
+    change(model)
+    second = sweep(model, metric="logit")
+    assert reused(second) == 0
+    right(model, second, metric="logit")
+    del held
+
+
+def test_an_intervention_is_known_by_its_settings(model: TransformerBridge) -> None:
+    """Scaling by another factor is another thing; the same factor is the same."""
+    held = [sweep(model, intervention=each) for each in (Zero(), Scale(0.5), Vector(2.0))]
+    assert [reused(result) for result in held] == [0, 0, 0]
+    for what, known in [(Zero(), True), (Scale(0.5), True), (Scale(0.25), False), (Vector(1.0), False)]:
+        second = sweep(model, intervention=what, metric="prob")
+        assert bool(reused(second)) is known
+        right(model, second, intervention=what, metric="prob")
+    assert reused(sweep(model, direction="noise")) == 0
+
+
+def test_what_is_drawn_is_drawn_again(model: TransformerBridge) -> None:
+    """Noise depends on more than a pair's two runs."""
+    held = sweep(model, intervention=Noise(samples=2))
+    assert reused(sweep(model, intervention=Noise(samples=2), metric="prob")) == 0
+    del held
+
+
+def test_cells_of_a_sweep_that_failed_its_check_are_not_kept(
+    model: TransformerBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor those that came to light before it was known."""
+    held = sweep(model)
+    attend = Replay._logits
+
+    def wrong(engine: Replay, *rest: Any) -> Any:
+        return [logits + 1.0 for logits in attend(engine, *rest)]
+
+    with monkeypatch.context() as spoiled:
+        spoiled.setattr(Replay, "_logits", wrong)
+        with pytest.warns(UserWarning, match="through hooks"):
+            broken = patch(model, models.PAIR, "mlp_out", metric="logit").wait()
+    assert (broken.engine, reused(broken)) == ("hooked", 0)
+    assert reused(sweep(model)) == 0
+    del held
+
+
+def test_a_journal_takes_known_cells_too(model: TransformerBridge, replayed: list[int], tmp_path: Any) -> None:
+    """A journal that was begun later is whole all the same."""
+    held = sweep(model)
+    replayed.clear()
+    written = sweep(model, metric="prob", resume=tmp_path / "sweep.journal")
+    assert replayed == []
+    again = sweep(model, metric="prob", resume=tmp_path / "sweep.journal")
+    np.testing.assert_array_equal(written.data["patched"], again.data["patched"])
+    del held
+
+
+def test_a_result_is_copied_and_sent_without_what_it_keeps(model: TransformerBridge) -> None:
+    """It is for this process alone."""
+    import copy
+
+    first = sweep(model)
+    assert copy.deepcopy(first)._held is None
+    assert first.select("logit_diff")._held is first._held
+
+
+def test_asking_for_an_unknown_engine_is_still_refused(model: TransformerBridge) -> None:
+    """Known cells change nothing about what may be asked."""
+    held = sweep(model)
+    with pytest.raises(PatchError, match="engine"):
+        patch(model, models.PAIR, "resid_pre", engine="replya")
+    del held
