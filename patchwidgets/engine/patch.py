@@ -68,7 +68,8 @@ def patch(
     what a patch changes, or "hooked", which runs every patched prompt whole; None takes the first where it can be used.
     `memory` is about how many bytes the sweep may take beside the model, by default half of what is free; one cell
     always goes through. `executor` is a `concurrent.futures.Executor`, such as a ProcessPoolExecutor or dask's
-    `client.get_executor()`: its workers load the model as it was loaded here, each once, and measure the cells.
+    `client.get_executor()`: its workers load the model as it was loaded here, each once, and measure the cells;
+    `memory` is then what each worker may take.
 
     Returns a Run at once; `run.wait()` gives the PatchResult with `patched[metric, *by]`. Raises PatchError for
     anything that cannot be done as asked, before anything runs. While a sweep runs, plain forward passes of the model

@@ -116,6 +116,7 @@ def cut(plan: Plan, order: np.ndarray, plain: np.ndarray, workers: int, sent: Se
         for first, last in pairwise(bounds):
             items = (first * samples, last * samples)
             piece = replace(plan, order=order[step::steps], pairs=plan.pairs[first:last])
+            vars(piece)["hooks"] = plan.hooks  # Long to find for a large table, and the same for all.
             found.append(Shard(len(found), step, piece, items, plain[:, slice(*items)], sent))
     return found
 

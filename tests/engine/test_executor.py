@@ -11,6 +11,8 @@ import multiprocessing
 import os
 import pickle
 import random
+import subprocess
+import sys
 import threading
 import weakref
 from collections import Counter
@@ -160,6 +162,50 @@ def test_what_goes_wrong_on_a_worker_is_raised_as_it_is(model: Any, workers: Exe
     with pytest.raises(PatchError, match=r"^the metric 'Fails' returned nan; it must return finite numbers"):
         run.wait(PATIENCE)
     assert run.done == 0
+
+
+def test_a_cancelled_sweep_leaves_its_workers_fit(model: Any, workers: Executor) -> None:
+    run = pw.patch(model, models.five_pairs(), "z", by=BY, executor=workers)
+    for _ in run:
+        if run.done:
+            run.cancel()
+            break
+    result = run.wait(PATIENCE)
+    assert 0 < run.done == int((result.data["status"] == "measured").sum())
+    for what in (SEVEN, models.five_pairs()):
+        assert_alike(sweep(model, what, by=BY, executor=workers), sweep(model, what, by=BY))
+
+
+FORKED = """
+import multiprocessing, os, sys
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import torch
+import patchwidgets as pw
+
+torch.set_num_threads(2)
+big = torch.ones(1500, 1500)
+big @ big
+model = pw.load_model(sys.argv[1], dtype="float64")
+pair = pw.PromptPair([1, 3, 4, 9, 6, 7, 8], [1, 3, 5, 9, 6, 7, 8], answer=22, foil=23)
+expected = pw.patch(model, pair, "z").wait()
+with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+    found = pw.patch(model, pair, "z", executor=pool).wait(60)
+np.testing.assert_allclose(found.data["patched"], expected.data["patched"], rtol=0, atol=1e-8)
+print("equal")
+"""
+
+
+def test_processes_that_are_forked(folder: Path, tmp_path: Path) -> None:
+    """What Python's pools do by themselves on Linux, here after torch has started threads of its own."""
+    script = tmp_path / "forked.py"
+    script.write_text(FORKED, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(Path(pw.__file__).parents[1]), "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, str(script), str(folder)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "equal\n"
 
 
 def test_a_dask_worker_that_is_killed(model: Any, client: Client, tmp_path: Path) -> None:
