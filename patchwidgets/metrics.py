@@ -211,13 +211,24 @@ def _custom(function: Callable[..., Any]) -> Metric:
     if name in METRICS:
         raise PatchError(f"a function called {name!r} has the name of a metric that exists; rename it.")
 
-    def score(reading: Reading) -> Tensor:
+    return Metric(name, "", _Own(name, function), needs_answer=False, whole=True, smooth=False)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The score of a function metric: an object, as what is made inside a function cannot be sent to a worker."""
+
+    name: str
+    function: Callable[..., Any]
+
+    def __call__(self, reading: Reading) -> Tensor:
         import torch
 
+        name = self.name
         assert reading.logits is not None
         before = reading.logits._version
         try:
-            values = function(reading.logits, reading.tokens)
+            values = self.function(reading.logits, reading.tokens)
         except Exception as error:
             raise PatchError(f"the metric {name!r} raised {type(error).__name__}: {error}") from error
         if not isinstance(values, torch.Tensor) or values.shape != reading.logits.shape[:1]:
@@ -231,5 +242,3 @@ def _custom(function: Callable[..., Any]) -> Metric:
         if reading.logits._version != before:
             raise PatchError(f"the metric {name!r} changed the logits it was given; let it work on logits.clone().")
         return values.detach()
-
-    return Metric(name, "", score, needs_answer=False, whole=True, smooth=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformer_lens.hook_points import HookPoint
@@ -28,7 +29,26 @@ _DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch
 
 IN_MEMORY = "in memory"
 
-__all__ = ["HookPoint", "TransformerBridge", "as_bridge", "first_line", "load_model"]
+__all__ = ["HookPoint", "Loaded", "TransformerBridge", "as_bridge", "first_line", "load_model", "loaded_from"]
+
+
+class Loaded(NamedTuple):
+    """What a model was loaded from: a Hub name, or the path of a folder or a file; None for the embedded model.
+
+    `tokenizer` is the one that was given, if any.
+    """
+
+    what: str | None
+    revision: str | None
+    tokenizer: Any
+
+
+_LOADED: weakref.WeakKeyDictionary[TransformerBridge, Loaded] = weakref.WeakKeyDictionary()
+
+
+def loaded_from(bridge: TransformerBridge) -> Loaded | None:
+    """Return what `load_model` made the model from; None for one that was handed over in memory."""
+    return _LOADED.get(bridge)
 
 
 def load_model(
@@ -60,8 +80,9 @@ def load_model(
         _check_revision(what, revision)
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
         with _quiet():
-            bridge = _load(what, tokenizer, target, kind or torch.float32, revision)
-        return as_bridge(bridge)
+            bridge = as_bridge(_load(what, tokenizer, target, kind or torch.float32, revision))
+        _LOADED[bridge] = _origin(what, revision, tokenizer, bridge)
+        return bridge
     if revision is not None:
         raise ModelError("revision= names a version on the Hub; it does not apply to a model that is loaded already.")
     if device is not None or kind is not None:
@@ -119,6 +140,17 @@ def _load(what: Any, tokenizer: Any, device: Any, dtype: torch.dtype, revision: 
             f"{str(what)!r} could not be loaded from the Hugging Face Hub: {first_line(error)} "
             "Check the name and the network, or give a local folder."
         ) from error
+
+
+def _origin(what: str | os.PathLike[str] | None, revision: str | None, tokenizer: Any, bridge: Any) -> Loaded:
+    """Return what leads to the same model again: a full path from any folder, and the very version on the Hub."""
+    if what is None:
+        return Loaded(None, None, tokenizer)
+    path = Path(what).expanduser()
+    if path.exists():
+        return Loaded(str(path.resolve()), None, tokenizer)
+    commit = getattr(getattr(bridge.original_model, "config", None), "_commit_hash", None)
+    return Loaded(str(what), commit or revision, tokenizer)
 
 
 def _load_hub(name: str, tokenizer: Any, device: Any, dtype: torch.dtype, revision: str | None) -> TransformerBridge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..answers import as_id
@@ -20,6 +21,7 @@ from .handle import ModelHandle, handle_of
 from .lanes import lanes_of
 from .plan import Plan, make_plan
 from .run import Run
+from .scaled import check_executor, start_on
 from .standing import check_standing
 from .sweep import ENGINES, start
 from .values import Encode, Sources, check_drawn, check_vector
@@ -47,6 +49,7 @@ def patch(
     resume: Any = None,
     engine: str | None = None,
     memory: float | None = None,
+    executor: Any = None,
 ) -> Run:
     """Start a sweep: change one cell of the base run at a time, and read the metric.
 
@@ -64,7 +67,9 @@ def patch(
     call goes on from it after the kernel was killed or the run cancelled. `engine` is "replay", which runs again only
     what a patch changes, or "hooked", which runs every patched prompt whole; None takes the first where it can be used.
     `memory` is about how many bytes the sweep may take beside the model, by default half of what is free; one cell
-    always goes through.
+    always goes through. `executor` is a `concurrent.futures.Executor`, such as a ProcessPoolExecutor or dask's
+    `client.get_executor()`: its workers load the model as it was loaded here, each once, and measure the cells;
+    `memory` is then what each worker may take.
 
     Returns a Run at once; `run.wait()` gives the PatchResult with `patched[metric, *by]`. Raises PatchError for
     anything that cannot be done as asked, before anything runs. While a sweep runs, plain forward passes of the model
@@ -113,7 +118,8 @@ def patch(
         if isinstance(each, (Mean, Resample)) and each.over is not None
     }
     check_plan(handle, plan, lambda over: others[id(over)])
-    return start(handle, plan, batch_size, lambda over: others[id(over)], resume, engine, memory)
+    go = start if executor is None else partial(start_on, check_executor(executor))
+    return go(handle, plan, batch_size, lambda over: others[id(over)], resume, engine, memory)
 
 
 def check_plan(handle: ModelHandle, plan: Plan, encode: Encode) -> None:

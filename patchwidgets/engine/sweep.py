@@ -50,18 +50,28 @@ def start(
     `engine` is "replay" or "hooked"; None means the first where it can, else the second. `memory` is how many bytes the
     sweep may take beside the model; None means half of what is free.
     """
-    sweep = _Sweep(handle, plan, batch_size, encode or _no_datasets, engine, memory)
+    return launch(Sweep(handle, plan, batch_size, encode or _no_datasets, engine, memory), resume)
+
+
+def launch(sweep: Sweep, resume: object = None) -> Run:
+    """Start the sweep in a thread of its own."""
     if resume is not None:
-        sweep.journal = open_journal(resume, handle, plan, sweep.origin, len(sweep.scorer.items))
+        sweep.journal = open_journal(resume, sweep.handle, sweep.plan, sweep.origin, len(sweep.scorer.items))
+    return as_run(sweep).start()
+
+
+def as_run(sweep: Sweep) -> Run:
+    """Return what the sweep measures into, with nothing measured."""
+    plan = sweep.plan
     patched = np.full([len(plan.metrics), len(sweep.scorer.items), plan.status.size], np.nan)
-    return Run(sweep.work, patched, plan.status.reshape(-1).copy(), len(plan.order), sweep.report).start()
+    return Run(sweep.work, patched, plan.status.reshape(-1).copy(), len(plan.order), sweep.report)
 
 
 def _no_datasets(over: object) -> Any:
     raise PatchError("this sweep was planned without a way to read other datasets.")
 
 
-class _Sweep:
+class Sweep:
     """The work of one sweep's thread. `plain` holds the metrics of the plain runs, [metric, item, run]."""
 
     def __init__(

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from patchwidgets.engine.handle import handle_of
 from patchwidgets.engine.model import load_model
 from patchwidgets.engine.patch import patch
+from patchwidgets.engine.recipe import Kitchen, recipe_of
 from tests.engine.test_oracle_smollm2 import PAIR
 
 pytestmark = pytest.mark.smollm2
@@ -32,3 +34,9 @@ def test_a_file_and_its_folder_are_one_model(smollm2_folder: Path, smollm2_gguf:
     assert result.provenance["model"] == smollm2_gguf.name
     assert result.provenance["location"] == str(smollm2_gguf)
     assert f'"{smollm2_gguf}"' in result.code()
+    recipe = recipe_of(handle_of(from_file))
+    assert recipe.what == str(smollm2_gguf)
+    del model, from_folder
+    again = Kitchen().model(recipe)  # Which holds the weights against these.
+    with torch.no_grad():
+        assert torch.equal(again(ids), from_file(ids))
