@@ -48,7 +48,7 @@ def heatmap(
         raise PatchError(f"the result has no metric {quoted(name)}; it has {', '.join(result.metrics)}.")
     grid = grid_of(result)
     values, unit = _values(result, name, grid)
-    strongest = limit if limit is not None else 1.0 if unit == result.direction.moved else _largest(values)
+    strongest = limit if limit is not None else 1.0 if unit == _normal(result) else _largest(values)
     numbers = _numbers(values, fmt) if annot or (annot is None and values.size <= _MOST_NUMBERS) else None
     if ax is None:
         _, ax = plt.subplots(figsize=_figure_size(grid, numbers), layout="constrained")
@@ -84,8 +84,13 @@ def _values(result: PatchResult, metric: str, grid: Grid) -> tuple[np.ndarray, s
     normalized = result.normalized.sel(metric=metric).values
     small = any(line.startswith(f"{metric}:") for line in words.small_gaps(result))
     flat = (result.effect.sel(metric=metric).values if small else normalized).reshape(-1)
-    unit = f"effect ({words.unit(metric)})" if small else result.direction.moved
+    unit = f"effect ({words.unit(metric)})" if small else _normal(result)
     return flat[grid.raster].reshape(grid.shape), unit
+
+
+def _normal(result: PatchResult) -> str:
+    """Return what a normalized 1 is called."""
+    return words.meaning(result.provenance)["unit"]
 
 
 def _largest(values: np.ndarray) -> float:

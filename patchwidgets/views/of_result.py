@@ -34,7 +34,7 @@ def _with_gaps(grid: Grid, result: PatchResult) -> dict[str, Any]:
     alignment, columns = result.provenance.get("alignment"), grid.columns
     if alignment is None or columns["kind"] != "tokens":
         return columns
-    base, other = (0, 1) if result.provenance["direction"] == "noise" else (1, 0)
+    base, other = (0, 1) if result.direction.base == "clean" else (1, 0)
     alone = {column[base] for column in alignment if column[other] is None}
     name = ("clean", "corrupted")[other]
     at = [next(iter(key.values())) for key in grid.col_keys]
@@ -70,7 +70,8 @@ def traits_of(result: PatchResult, grid: Grid) -> dict[str, Any]:
     if words.small_gaps(result):
         effect = result.effect.values[0]
         found = np.abs(effect[np.isfinite(effect)])
-        said |= {"unit": f"effect ({words.unit(result.metrics[0])})", **_RAW_WORDS}
+        said["unit"] = f"effect ({words.unit(result.metrics[0])})"
+        said |= {} if result.is_difference else _RAW_WORDS
         traits |= {"quantity": "effect", "limit": float(found.max(initial=0.0)) or 1.0}
     return {
         "row_title": grid.row_title,
