@@ -86,7 +86,7 @@ def _parts(provenance: dict[str, Any]) -> tuple[str, str]:
     """Return what a sweep's map shows, and what was changed in it: "z by layer and head", "clean into corrupted"."""
     patch, patches = Patch(provenance["direction"]), provenance.get("intervention", "patch") == "patch"
     change = f"{patch.source} into {patch.base}" if patches else f"{_told(provenance)} in the {patch.base} run"
-    return f"{provenance['site']} by {_and([_AXES.get(axis, axis) for axis in provenance['by']])}", change
+    return f"{provenance['site']} by {_and([str(_AXES.get(axis, axis)) for axis in provenance['by']])}", change
 
 
 def _places(provenance: dict[str, Any], by: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ import type {
   Model,
   PredictionsState,
   RenderProps,
+  ShelfState,
   TokensState,
   ViewState,
 } from "./model";
@@ -11,12 +12,20 @@ import { HeatmapStore, PositionStore, Store } from "./store";
 import { AttentionView } from "./views/attention";
 import { HeatmapView } from "./views/heatmap";
 import { PredictionsView } from "./views/predictions";
+import { ShelfView } from "./views/shelf";
 import { TokensView } from "./views/tokens";
 
 class PredictionsStore extends Store {
   constructor(model: Model<PredictionsState>) {
     super();
     this.watch(model, ["title", "tables"], "traits");
+  }
+}
+
+class ShelfStore extends Store {
+  constructor(model: Model<ShelfState>) {
+    super();
+    this.watch(model, ["entries", "current", "a", "b", "told"], "traits");
   }
 }
 
@@ -41,6 +50,10 @@ const KINDS: Record<string, (model: Model<never>) => (props: RenderProps<never>)
   predictions(model: Model<PredictionsState>) {
     const store = new PredictionsStore(model);
     return (props: RenderProps<PredictionsState>) => new PredictionsView(props, model, store);
+  },
+  shelf(model: Model<ShelfState>) {
+    const store = new ShelfStore(model);
+    return (props: RenderProps<ShelfState>) => new ShelfView(props, model, store);
   },
 };
 

@@ -11,6 +11,7 @@ from .base import View
 from .columns import label_columns, token_columns
 from .heatmap import Heatmap
 from .predictions import Predictions
+from .shelf import ShelfView
 from .tokens import TokenStrip
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "AttentionView",
     "Heatmap",
     "Predictions",
+    "ShelfView",
     "TokenStrip",
     "View",
     "label_columns",

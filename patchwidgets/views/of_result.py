@@ -11,7 +11,7 @@ from ..grid import Grid, grid_of
 from ..result import STATUSES, PatchResult
 from .heatmap import Heatmap
 
-_RAW_WORDS = {
+RAW_WORDS = {
     "high": "above 0: the patch raises the metric",
     "near_zero": "near 0: the patch moves nothing here",
     "negative": "below 0: the patch lowers the metric",
@@ -23,10 +23,15 @@ def heatmap_of(result: PatchResult, **traits: Any) -> Heatmap:
 
     Normalized effects are coloured on a scale of -1 to 1, raw effects where that metric's gap is too small.
     """
+    return Heatmap(**{**heatmap_traits(result), **traits})
+
+
+def heatmap_traits(result: PatchResult) -> dict[str, Any]:
+    """Return what `Heatmap` and its `show` take to show a result's first metric."""
     result = result.select(result.metrics[0])
     grid = grid_of(result)
-    columns = _with_gaps(grid, result)
-    return Heatmap(grid.rows, columns, **values_of(result, grid), **{**traits_of(result, grid), **traits})
+    shown = {"rows": grid.rows, "columns": _with_gaps(grid, result)}
+    return {**shown, **values_of(result, grid), **traits_of(result, grid)}
 
 
 def _with_gaps(grid: Grid, result: PatchResult) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def traits_of(result: PatchResult, grid: Grid) -> dict[str, Any]:
         effect = result.effect.values[0]
         found = np.abs(effect[np.isfinite(effect)])
         said["unit"] = f"effect ({words.unit(result.metrics[0])})"
-        said |= {} if result.is_difference else _RAW_WORDS
+        said |= {} if result.is_difference else RAW_WORDS
         traits |= {"quantity": "effect", "limit": float(found.max(initial=0.0)) or 1.0}
     return {
         "row_title": grid.row_title,

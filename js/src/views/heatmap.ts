@@ -131,13 +131,14 @@ export class HeatmapView {
     paint(canvas, { cells, values, plan: this.#plan, scale: this.#scale, theme: this.#root.theme(), awaited, compact });
     const present = cells.present();
     const over = values.some((value) => beyond(value, this.#scale.limit));
-    const shows = [...present].sort().join() + String(over);
-    if (shows !== this.#footShows) this.#drawFoot(present, over);
+    const marked = cells.marked();
+    const shows = [...present].sort().join() + String(over) + marked.join();
+    if (shows !== this.#footShows) this.#drawFoot(present, over, marked);
     this.#footShows = shows;
     if (!this.#table.hidden) this.#fillTable();
   }
 
-  #drawFoot(present: ReadonlySet<number>, over: boolean): void {
+  #drawFoot(present: ReadonlySet<number>, over: boolean, marked: readonly number[]): void {
     this.#side.replaceChildren();
     this.#foot.replaceChildren();
     this.#side.hidden = this.#foot.hidden = this.#state.get("compact");
@@ -147,7 +148,7 @@ export class HeatmapView {
     this.#side.append(colourBar(this.#scale, words["unit"] ?? "", height, over));
     this.#side.style.paddingTop = `${Math.max(0, this.#plan.height - 22)}px`;
     if (words["sentence"]) this.#foot.append(el("p", "pw-sentence", words["sentence"]));
-    this.#foot.append(key(this.#scale, words, present));
+    this.#foot.append(key(this.#scale, words, present, marked));
     if (words["origin"]) this.#foot.append(el("p", "pw-origin", words["origin"]));
     this.#foot.hidden = this.#foot.textContent === "";
   }
