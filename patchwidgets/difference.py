@@ -174,6 +174,12 @@ def _bracketed(name: str, letter: str) -> str:
     return "" if name == letter else f" ({name})"
 
 
+def told_apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
+    """Return of two provenances what tells their prompts and models apart, "" where nothing does."""
+    first, second = (_listing(("", ""), ("", ""), (a, b), side) for side in (0, 1))
+    return ("", "") if (first, second) == ("A", "B") else (first, second)
+
+
 def _listing(maps: Sequence[str], changes: Sequence[str], both: Sequence[Mapping[str, Any]], side: int) -> str:
     """Return of one side what it does not share with the other; its letter where they share everything named here."""
     answers, prompts = ([told(p) for p in both] for told in (_answers, _prompts))

@@ -107,6 +107,11 @@ export interface ShelfState extends ViewState {
   redo: boolean;
 }
 
+export interface CopyState extends ViewState {
+  label: string;
+  tooltip: string | null;
+}
+
 /** What a view is given; `signal` ends it, and views that get none return their own end. */
 export interface RenderProps<S> {
   model: Model<S>;

@@ -1,5 +1,6 @@
 import type {
   AttentionState,
+  CopyState,
   HeatmapState,
   Model,
   PredictionsState,
@@ -10,6 +11,7 @@ import type {
 } from "./model";
 import { HeatmapStore, PositionStore, Store } from "./store";
 import { AttentionView } from "./views/attention";
+import { CopyView } from "./views/copy";
 import { HeatmapView } from "./views/heatmap";
 import { PredictionsView } from "./views/predictions";
 import { ShelfView } from "./views/shelf";
@@ -50,6 +52,9 @@ const KINDS: Record<string, (model: Model<never>) => (props: RenderProps<never>)
   predictions(model: Model<PredictionsState>) {
     const store = new PredictionsStore(model);
     return (props: RenderProps<PredictionsState>) => new PredictionsView(props, model, store);
+  },
+  copy() {
+    return (props: RenderProps<CopyState>) => new CopyView(props);
   },
   shelf(model: Model<ShelfState>) {
     const store = new ShelfStore(model);

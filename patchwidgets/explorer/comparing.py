@@ -51,6 +51,8 @@ class Comparison:
         self.left, self.right, self.single = (Heatmap(group=group) for _ in range(3))
         self.maps = w.Box([self.left, self.right, self.single])
         self.maps.add_class("pw-x-maps")
+        self.left.on_select(lambda row, col: self._select(self.right, row, col))
+        self.right.on_select(lambda row, col: self._select(self.left, row, col))
         for control in (self.mode, self.metric, self.threshold):
             control.observe(lambda _: self._draw(), "value")
         row = w.Box([self.mode, self.metric, self.threshold])
@@ -99,6 +101,12 @@ class Comparison:
         self.error.say(why)
         self._arrange()
 
+    def _select(self, other: Heatmap, row: int, col: int) -> None:
+        """Mark in the other map the cell that was selected in one, where both have the same cells."""
+        with self._lock:
+            same = self.left.rows == self.right.rows and self.left.col_keys == self.right.col_keys
+            other.selected = [row, col] if same else []
+
     def _arrange(self, *shown: Heatmap) -> None:
         (self.maps.add_class if self.single in shown else self.maps.remove_class)("pw-x-single")
         for view in (self.left, self.right, self.single):
@@ -110,7 +118,8 @@ class Comparison:
         except PatchError as error:
             self._refuse(_sentence(str(error)))
             return
-        self.single.show(**heatmap_traits(made))
+        traits = heatmap_traits(made)
+        self.single.show(**{**traits, "words": {**traits["words"], "verb": "select"}})
         self._arrange(self.single)
 
     def _draw_beside(self, a: PatchResult, b: PatchResult) -> None:

@@ -88,6 +88,7 @@ class Controls:
             control.add_class(name)
         # Together, so that on a narrow page neither of the two stands on a line of its own.
         buttons = w.HBox([self.run, self.cancel, self.undo, self.redo])
+        buttons.add_class("pw-x-buttons")
         row = w.Box([self.site, self.by, self.intervention, self.direction, self.metric, buttons])
         row.add_class("pw-x-bar")
         self.box = w.VBox([row, self.told, self.bar])

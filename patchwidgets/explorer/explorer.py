@@ -29,6 +29,7 @@ from .drilldown import Drilldown
 from .form import Form
 from .kept import Pause
 from .offers import offer
+from .saving import Saving
 from .screen import Screen
 from .settings import align_of
 from .shelf import HasShelf, Shelf
@@ -88,7 +89,8 @@ class Explorer(HasShelf, w.VBox):
         self._map = self._screen.map
         self._shelf = Shelf(self._handle, form, lock, lambda settings: self._publish(settings=settings))
         self._closed = False
-        super().__init__([*self._screen.layout(self._entry), self._shelf.box])
+        self._saving = Saving(lambda: (self.result, self._form.settings))
+        super().__init__([*self._screen.layout(self._entry), self._saving.box, self._shelf.box])
         self.add_class("pw-x-root")
         self._entry.set(pair, self._handle.tokenizer.text)
         if intervention is not None:
@@ -174,8 +176,6 @@ class Explorer(HasShelf, w.VBox):
     def _publish(self, **traits: Any) -> None:
         for name, value in traits.items():
             setattr(self, name, value)
-
-    # Changes of the settings
 
     def _write_settings(self) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from ..result import STATUSES
 from .attention import AttentionView
 from .base import View
 from .columns import label_columns, token_columns
+from .copying import CopyButton
 from .heatmap import Heatmap
 from .predictions import Predictions
 from .shelf import ShelfView
@@ -17,6 +18,7 @@ from .tokens import TokenStrip
 __all__ = [
     "STATUSES",
     "AttentionView",
+    "CopyButton",
     "Heatmap",
     "Predictions",
     "ShelfView",

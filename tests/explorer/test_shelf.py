@@ -208,6 +208,25 @@ def test_cells_that_are_sufficient_but_not_necessary_are_ringed(two, ask):
         assert f"not necessary on these prompts (less than {threshold:g} destroyed)" in said
 
 
+def test_a_cell_selected_in_one_map_is_marked_in_the_other(two, ask, select):
+    ask("a", 1), ask("b", 2)
+    panel = compared(two)
+    select(panel.left, 1, 4)
+    assert panel.right.selected == panel.left.selected == [1, 4]
+    select(panel.right, 2, 3)
+    assert panel.left.selected == [2, 3]
+
+
+def test_maps_of_other_prompts_are_told_apart(two, ask):
+    pair = PRESETS[1].pair
+    two.settings = {"clean": pair.clean, "corrupted": pair.corrupted, "answer": pair.answer, "foil": pair.foil}
+    two.wait()
+    ask("a", 2), ask("b", 3)
+    titles = [view.words["title"] for view in (compared(two).left, compared(two).right)]
+    assert titles[0].endswith(f"corrupted into clean, '{DEMO.answer.strip()}' over '{DEMO.foil.strip()}'")
+    assert titles[1].endswith(f"corrupted into clean, '{pair.answer.strip()}' over '{pair.foil.strip()}'")
+
+
 def test_one_run_is_subtracted_from_the_other(two, ask):
     ask("a", 1), ask("b", 2)
     panel = compared(two)
