@@ -109,7 +109,7 @@ export interface ShelfState extends ViewState {
 
 export interface CopyState extends ViewState {
   label: string;
-  tooltip: string | null;
+  hint: string;
 }
 
 /** What a view is given; `signal` ends it, and views that get none return their own end. */

@@ -1,7 +1,7 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { live, mount } from "./helpers";
 
-const state = { kind: "copy", group: "", label: "Copy code", tooltip: "a script" };
+const state = { kind: "copy", group: "", label: "Copy code", hint: "a script" };
 const clipboard = (writeText: (text: string) => Promise<void>) =>
   Object.defineProperty(navigator, "clipboard", { value: { writeText }, configurable: true });
 const settled = () => new Promise((resolve) => setTimeout(resolve));

@@ -47,7 +47,7 @@ class Explorer(HasShelf, w.VBox):
     row of the selected cell, or None), `settings` (plain data: clean, corrupted, answer, foil, alignment, site, by,
     intervention, direction, metric). Assigning some or all of the settings changes the Explorer; an answer or foil of
     None lets the model choose, an alignment of None is the one proposed. What nobody knows is a PatchError, and the
-    settings stay. `intervention` is the object in use, and may be assigned.
+    settings stay. `intervention` is the object in use, and may be assigned. `shelf` lists the results that are kept.
 
     A function that observes a trait may be called in any thread and must not wait for the Explorer.
     """

@@ -45,7 +45,9 @@ def _figure(ending: str) -> Callable[[PatchResult, Settings, Path], None]:
         from ..plots import heatmap  # seaborn takes a second to come
 
         # Outside pyplot: a button is pressed in any thread, and must leave no figure open to be shown below a cell.
-        heatmap(result, pyplot=False).figure.savefig(path, format=ending, dpi=200)
+        figure = heatmap(result, pyplot=False).get_figure(root=True)
+        assert figure is not None
+        figure.savefig(path, format=ending, dpi=200)
 
     return write
 
@@ -85,7 +87,7 @@ class Saving:
 
     def __init__(self, shown: Callable[[], tuple[PatchResult | None, Settings]]) -> None:
         self._shown = shown
-        self.copy = CopyButton("Copy code", tooltip="copy a TransformerLens script that measures this again")
+        self.copy = CopyButton("Copy code", hint="copy a TransformerLens script that measures this again")
         self.copy.on_ask(self._code)
         self.buttons = {name: _button(kind) for name, kind in KINDS.items()}
         for name, button in self.buttons.items():

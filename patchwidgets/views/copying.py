@@ -20,6 +20,7 @@ class CopyButton(View):
     """
 
     label = Unicode("").tag(sync=True)
+    hint = Unicode("").tag(sync=True)
 
     def __init__(self, label: str = "Copy", **traits: Any) -> None:
         self._text: Callable[[], str | None] = lambda: None

@@ -14,7 +14,7 @@ export class CopyView {
     this.end = end;
     const button = el("button", "jupyter-button pw-copy-button", model.get("label"));
     button.type = "button";
-    button.title = model.get("tooltip") ?? "";
+    button.title = model.get("hint");
     button.disabled = Boolean(model.withoutKernel);
     button.addEventListener("click", () => model.send({ type: "copy" }));
     const box = el("textarea", "pw-copy-text");
