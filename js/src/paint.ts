@@ -204,9 +204,9 @@ function ring(
   ink: string,
   dashed: boolean,
 ): void {
-  const inset = Math.min(w, h) >= 12 ? 2 : 0.5;
+  const inset = Math.min(w, h) >= 14 ? 3 : 0.5; // inside the border of a selected cell
   g.strokeStyle = ink;
-  g.lineWidth = inset === 2 ? 1.5 : 1;
+  g.lineWidth = inset === 3 ? 1.25 : 1;
   g.setLineDash(dashed ? [3, 2] : []);
   g.strokeRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
   g.setLineDash([]);

@@ -125,12 +125,11 @@ class Comparison:
     def _draw_beside(self, a: PatchResult, b: PatchResult) -> None:
         traits = [heatmap_traits(result) for result in (a, b)]
         _share_scale(traits)
-        for letter, one, result in zip("AB", traits, (a, b), strict=True):
-            one["words"] = {
-                **one["words"],
-                "title": f"{letter}: {one['words']['title']}",
-                "note": words.baselines(result),
-            }
+        apart = difference.told_apart(a.provenance, b.provenance)
+        for letter, other, one, result in zip("AB", apart, traits, (a, b), strict=True):
+            title = ", ".join(filter(None, [one["words"]["title"], other]))
+            said = {"title": f"{letter}: {title}", "note": words.baselines(result), "verb": "select"}
+            one["words"] = {**one["words"], **said}
         if not difference.misfit_two_ways(a, b):
             self._ring(traits, a, b)
         for view, one in zip((self.left, self.right), traits, strict=True):

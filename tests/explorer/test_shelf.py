@@ -154,6 +154,7 @@ def test_two_runs_stand_side_by_side_on_one_scale(two, ask):
     np.testing.assert_allclose(panel.left.array("normalized"), denoise.normalized.values[0], atol=1e-6)
     np.testing.assert_allclose(panel.right.array("normalized"), noise.normalized.values[0], atol=1e-6)
     assert (panel.left.limit, panel.left.quantity) == (panel.right.limit, panel.right.quantity) == (1.0, "normalized")
+    assert panel.left.words["verb"] == panel.right.words["verb"] == "select"
     assert panel.left.words["title"] == "A: resid_pre by layer and token, clean into corrupted"
     assert panel.right.words["title"] == "B: resid_pre by layer and token, corrupted into clean"
     ask("b", 2)
