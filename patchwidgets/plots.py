@@ -12,6 +12,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from . import words
@@ -33,6 +34,7 @@ def heatmap(
     ax: Axes | None = None,
     metric: str | None = None,
     limit: float | None = None,
+    pyplot: bool = True,
 ) -> Axes:
     """Draw a result as a seaborn heatmap centred on 0 and return its Axes.
 
@@ -40,7 +42,8 @@ def heatmap(
     `annot` writes the numbers, by default when there are at most 250 cells and they fit; `cmap` is any matplotlib
     colormap; `limit` the value of the strongest colour, by default 1, or the largest effect when raw. Cells known
     without computing are hatched lightly, unavailable ones strongly, pending ones are blank. A column whose tokens
-    differ is labelled with both, the clean one above (left of, where labels are turned) the corrupted one.
+    differ is labelled with both, the clean one above (left of, where labels are turned) the corrupted one. Without
+    `ax`, `pyplot=False` draws on a figure that pyplot does not know of: nothing shows it, and any thread may.
     """
     check_result(result)
     name = metric or result.metrics[0]
@@ -48,10 +51,11 @@ def heatmap(
         raise PatchError(f"the result has no metric {quoted(name)}; it has {', '.join(result.metrics)}.")
     grid = grid_of(result)
     values, unit = _values(result, name, grid)
-    strongest = limit if limit is not None else 1.0 if unit == result.direction.moved else _largest(values)
+    strongest = limit if limit is not None else 1.0 if unit == _normal(result) else _largest(values)
     numbers = _numbers(values, fmt) if annot or (annot is None and values.size <= _MOST_NUMBERS) else None
     if ax is None:
-        _, ax = plt.subplots(figsize=_figure_size(grid, numbers), layout="constrained")
+        size: dict[str, Any] = {"figsize": _figure_size(grid, numbers), "layout": "constrained"}
+        ax = plt.subplots(**size)[1] if pyplot else Figure(**size).subplots()
     inches = ax.bbox.width / ax.figure.canvas.figure.dpi
     bar = {"extend": _beyond(values, strongest), "ticks": [-strongest, -strongest / 2, 0.0, strongest / 2, strongest]}
     bar |= {"fraction": min(0.15, 0.3 / inches), "pad": min(0.05, 0.15 / inches)}
@@ -84,8 +88,13 @@ def _values(result: PatchResult, metric: str, grid: Grid) -> tuple[np.ndarray, s
     normalized = result.normalized.sel(metric=metric).values
     small = any(line.startswith(f"{metric}:") for line in words.small_gaps(result))
     flat = (result.effect.sel(metric=metric).values if small else normalized).reshape(-1)
-    unit = f"effect ({words.unit(metric)})" if small else result.direction.moved
+    unit = f"effect ({words.unit(metric)})" if small else _normal(result)
     return flat[grid.raster].reshape(grid.shape), unit
+
+
+def _normal(result: PatchResult) -> str:
+    """Return what a normalized 1 is called."""
+    return words.meaning(result.provenance)["unit"]
 
 
 def _largest(values: np.ndarray) -> float:

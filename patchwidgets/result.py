@@ -61,12 +61,21 @@ class PatchResult:
 
         The prompts of another dataset, which a Mean or a Resample takes from, are in it by their token ids.
         """
+        if self.is_difference:
+            raise PatchError("a difference has the interventions of both its results; ask each for its own.")
         return restored(self.provenance)
 
     @property
     def direction(self) -> Patch:
         """Which run was changed, and which it is compared with: `base`, `source`."""
+        if self.is_difference and "direction" not in self.provenance:
+            raise PatchError("a denoised result minus a noised one has no direction; each of the two has its own.")
         return Patch(self.provenance["direction"])
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether this is one result minus another, made by `minus`."""
+        return "difference" in self.provenance
 
     @property
     def clean(self) -> float | xr.DataArray:
@@ -84,14 +93,32 @@ class PatchResult:
             raise PatchError(f"the result has no metric {quoted(metric)}; it has {', '.join(self.metrics)}.")
         return PatchResult(self.data.sel(metric=[metric]), {**self.provenance, "metrics": [metric]}, self._held)
 
+    def minus(self, other: PatchResult) -> PatchResult:
+        """Return this result (A) minus another (B), in every metric that both have; `a - b` is the same.
+
+        `effect`, `normalized`, `patched` and the two runs are A's minus B's, in float64. A cell that is not known in
+        both is unavailable. The provenance holds what both share, and each whole under "difference". Raises PatchError,
+        saying why, where their cells are not the same ones.
+        """
+        from . import difference
+
+        return difference.minus(self, other)
+
+    def __sub__(self, other: PatchResult) -> PatchResult:
+        return self.minus(other)
+
     @property
     def effect(self) -> xr.DataArray:
         """`patched - base`, in the metric's unit."""
+        if self.is_difference:
+            return self.data["effect"]
         return (self.data["patched"] - self.data[self.direction.base]).rename("effect")
 
     @property
     def normalized(self) -> xr.DataArray:
         """`(patched - base) / (source - base)`: 0 nothing moved, 1 all the way; NaN where the gap is too small."""
+        if self.is_difference:
+            return self.data["normalized"]
         base, source = self.data[self.direction.base], self.data[self.direction.source]
         small = [gap_too_small(float(b), float(s)) for b, s in zip(base.values, source.values, strict=True)]
         gap = (source - base).where(~xr.DataArray(small, dims="metric"))
@@ -152,6 +179,8 @@ class PatchResult:
         return found
 
     def _each(self) -> xr.DataArray:
+        if self.is_difference:
+            raise PatchError("a difference has no values of single pairs; ask each of its two results.")
         if "patched_pairs" not in self.data:
             raise PatchError("this result is of one pair; an interval or a test over pairs needs a Dataset.")
         return self.data["patched_pairs"].transpose("metric", "pair", *self.by)
@@ -201,6 +230,8 @@ class PatchResult:
         """Return a TransformerLens script that measures the same table without patchwidgets' engine."""
         from . import script
 
+        if self.is_difference:
+            raise PatchError("a difference is not measured; print the code of each of its two results.")
         return script.code(self)
 
     def plot(
@@ -244,7 +275,8 @@ class PatchResult:
         told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         shape = " x ".join(f"{axis} {self.data.sizes[axis]}" for axis in self.by)
         p = self.provenance
-        return f"PatchResult({p['site']}, {p['direction']}, {'+'.join(self.metrics)}: {shape}; {told})"
+        how = "difference" if self.is_difference else p["direction"]
+        return f"PatchResult({p['site']}, {how}, {'+'.join(self.metrics)}: {shape}; {told})"
 
     def _baseline(self, run: str) -> float | xr.DataArray:
         values = self.data[run]

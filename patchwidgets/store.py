@@ -232,7 +232,8 @@ def _check_format(name: str, found: object) -> None:
 
 
 def _check_provenance(name: str, found: object) -> None:
-    texts = ("site", "direction")
+    sides = found.get("difference", []) if isinstance(found, dict) else []
+    texts = ("site",) if sides else ("site", "direction")
     lists = ("metrics", "by")
     if not isinstance(found, dict):
         raise FileError(f"{name!r} is damaged: its provenance is no table of settings. {_AGAIN}")
@@ -241,8 +242,22 @@ def _check_provenance(name: str, found: object) -> None:
         fine = isinstance(value, str) if key in texts else isinstance(value, list) and all(map(_is_text, value))
         if not fine:
             raise FileError(f"{name!r} is damaged: its provenance gives {quoted(value)} for {key!r}. {_AGAIN}")
-    if found["direction"] not in DIRECTIONS:
+    if found.get("direction", DIRECTIONS[0]) not in DIRECTIONS:
         raise FileError(f"{name!r} is damaged: its direction is {quoted(found['direction'])}. {_AGAIN}")
+    if "difference" in found:
+        _check_sides(name, sides)
+
+
+def _check_sides(name: str, sides: object) -> None:
+    """Check the two provenances of a difference."""
+    if (
+        not isinstance(sides, list)
+        or len(sides) != 2
+        or any(not isinstance(p, dict) or "difference" in p for p in sides)
+    ):
+        raise FileError(f"{name!r} is damaged: a difference holds the settings of two results. {_AGAIN}")
+    for side in sides:
+        _check_provenance(name, side)
 
 
 def _is_text(value: object) -> bool:
@@ -258,6 +273,8 @@ def _check_axes(name: str, data: xr.Dataset, provenance: Mapping[str, Any]) -> N
         needed |= {f"{run}_pairs": ("metric", "pair") for run in ("clean", "corrupted")}
     if "kept" in data:
         needed["kept"] = by
+    if "difference" in provenance:
+        needed |= {"effect": ("metric", *by), "normalized": ("metric", *by)}
     for variable, axes in needed.items():
         found = data[variable].dims if variable in data.variables else None
         if found != axes:

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import difference
 from .interventions import INTERVENTIONS, Patch
-from .metrics import METRICS, gap_too_small, tolerance
+from .metrics import METRICS, gap_too_small
+from .origins import agreement as agreement
+from .origins import checked, made_by, resolution
+from .origins import origin as origin
 from .sites import SITES
 
 if TYPE_CHECKING:
@@ -55,6 +59,8 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
     Keys: `title`, `unit` (what a normalized 1 is called), `sentence` (what a cell means), `high`, `near_zero`,
     `negative`.
     """
+    if "difference" in provenance:
+        return difference.meaning(provenance, [_parts(side) for side in provenance["difference"]])
     patch = Patch(provenance["direction"])
     by = tuple(provenance["by"])
     what = provenance.get("intervention", "patch")
@@ -68,13 +74,19 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
         )
     elif what != "patch" and patch.direction == "noise":
         said = {**said, **_REMOVED}
-    change = f"{patch.source} into {patch.base}" if what == "patch" else f"{_told(provenance)} in the {patch.base} run"
     return {
-        "title": f"{provenance['site']} by {_and([str(_AXES.get(axis, axis)) for axis in by])}, {change}",
+        "title": ", ".join(_parts(provenance)),
         "unit": patch.moved,
         "sentence": sentence,
         **said,
     }
+
+
+def _parts(provenance: dict[str, Any]) -> tuple[str, str]:
+    """Return what a sweep's map shows, and what was changed in it: "z by layer and head", "clean into corrupted"."""
+    patch, patches = Patch(provenance["direction"]), provenance.get("intervention", "patch") == "patch"
+    change = f"{patch.source} into {patch.base}" if patches else f"{_told(provenance)} in the {patch.base} run"
+    return f"{provenance['site']} by {_and([str(_AXES.get(axis, axis)) for axis in provenance['by']])}", change
 
 
 def _places(provenance: dict[str, Any], by: tuple[str, ...]) -> str:
@@ -119,79 +131,10 @@ def _and(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def origin(result: PatchResult) -> str:
-    """Return one line that says where the numbers come from and how far they can be trusted."""
-    check = result.check
-    agreed = f"unpatched rows gave the base run's logits within {check['worst_logit_difference']:.1g}"
-    if check.get("remeasured") and not check["wrong"]:
-        agreed = (
-            f"{check['remeasured']} cells measured again through hooks agreed within {check['worst_difference']:.1g}"
-        )
-    unresolved = f"effects below {_resolution(result)} are not resolved."
-    return "; ".join([_made_by(result), *([agreed] if check["controls"] else []), unresolved])
-
-
-def agreement(result: PatchResult) -> str:
-    """Return which engine it was and how its check came out, in a few words; nothing before there was one."""
-    check = result.check
-    if check.get("remeasured") and not check["wrong"]:
-        many = check["remeasured"]
-        return f"{result.engine} engine, {many} {'cells agree' if many > 1 else 'cell agrees'} with hooks"
-    if not check["controls"]:
-        return f"{result.engine} engine, cells of an earlier sweep" if check.get("reused") else ""
-    runs = "control runs agree" if check["controls"] > 1 else "control run agrees"
-    return f"{result.engine} engine, {check['controls']} {runs}"
-
-
-def _made_by(result: PatchResult) -> str:
-    p = result.provenance
-    return (
-        f"{p['model']}, {p['weights']} weights, {p['dtype']} on {p['device']}; {p['engine']} engine, "
-        f"TransformerLens {p['versions']['transformer-lens']}"
-    )
-
-
-def _resolution(result: PatchResult) -> str:
-    """Return the size below which an effect may be rounding, for the metric with the widest gap."""
-    dtype = result.provenance["dtype"]
-    return f"{max(tolerance(dtype, _gap(result, i)) for i in range(len(result.metrics))):.1g}"
-
-
-def _checked(result: PatchResult) -> str:
-    """Return how the numbers were checked, in a sentence or two."""
-    reused = result.check.get("reused", 0)
-    if not reused:
-        return _remeasured(result)
-    told = (
-        f"{reused} cells were not run again: an earlier sweep wrote the same into the same runs, and had passed its "
-        "check."
-    )
-    return f"{told} {_remeasured(result)}" if result.check["controls"] else told
-
-
-def _remeasured(result: PatchResult) -> str:
-    check = result.check
-    if check.get("remeasured"):
-        if check["wrong"]:
-            return (
-                f"Check: {len(check['wrong'])} of {check['remeasured']} replayed cells did not agree with the same "
-                "cells through hooks; all were measured through hooks instead."
-            )
-        return (
-            f"Check: {check['remeasured']} of the cells were measured again through hooks and agreed "
-            f"(largest difference {check['worst_difference']:.1g})."
-        )
-    if not check["controls"]:
-        return "No batch of patches was run, so there was nothing to check."
-    batches = "the one batch" if check["controls"] == 1 else f"each of {check['controls']} batches"
-    return (
-        f"Check: in {batches}, unpatched rows run beside the patched ones gave the base run's logits again "
-        f"(largest difference {check['worst_logit_difference']:.1g})."
-    )
-
-
 def baselines(result: PatchResult) -> str:
     """Return the two runs' metrics in one line."""
+    if result.is_difference:
+        return difference.of_both(result, baselines)
     told = [f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted" for name, clean, corrupted in _runs(result)]
     return "; ".join(told)
 
@@ -206,8 +149,8 @@ def describe(result: PatchResult) -> str:
     lines += [*stands(result.provenance), *_counted(result.provenance), *(result.provenance.get("notes") or [])]
     lines += [_sentence(said[name]) for name in ("high", "near_zero", "negative")]
     lines += [f"The two runs: {baselines(result)}.", *small_gaps(result), *reversed_gaps(result)]
-    lines += [*kept(result), f"Measured on {_made_by(result)}."]
-    lines += [_checked(result), f"Effects below {_resolution(result)} are not resolved at this precision."]
+    lines += [*kept(result), f"Measured on {made_by(result)}."]
+    lines += [checked(result), f"Effects below {resolution(result)} are not resolved at this precision."]
     return "\n".join(textwrap.fill(line, 88, break_long_words=False, break_on_hyphens=False) for line in lines)
 
 
@@ -258,6 +201,8 @@ def _runs(result: PatchResult) -> list[tuple[str, float, float]]:
 
 def small_gaps(result: PatchResult) -> list[str]:
     """Return a sentence for every metric whose two runs are too close to normalize."""
+    if result.is_difference:
+        return list(dict.fromkeys(line for side in difference.sides(result) for line in small_gaps(side)))
     return [
         f"{name}: the two runs hardly differ ({clean:.6g} clean, {corrupted:.6g} corrupted), so there is no normalized "
         "effect."
@@ -272,6 +217,8 @@ _RISES = ("logit_diff", "logit", "logprob", "prob", "accuracy")
 
 def reversed_gaps(result: PatchResult) -> list[str]:
     """Return a sentence for every metric by which the corrupted run favours the answer more than the clean one."""
+    if result.is_difference:
+        return []
     return [
         f"{name}: the corrupted run favours the answer more ({clean:+.2f} clean, {corrupted:+.2f} corrupted); check "
         "answer and foil. 1 still means all the way to the source run."
@@ -295,7 +242,3 @@ def kept(result: PatchResult) -> list[str]:
 def unit(metric: str) -> str:
     """Return the unit of a metric's raw effect; a function of the user's has none."""
     return METRICS[metric].unit if metric in METRICS else metric
-
-
-def _gap(result: PatchResult, i: int) -> float:
-    return float(result.data["clean"][i] - result.data["corrupted"][i])

@@ -20,7 +20,7 @@ VOCABULARY = {
     "sites", "tokens",
 }  # fmt: skip
 DATA = VOCABULARY | {"files", "result", "stats"}
-READERS = {"grid", "words"}
+READERS = {"difference", "grid", "origins", "words"}
 
 # A room is a module or a folder right under patchwidgets/. Each may import itself and the rooms named here.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -42,7 +42,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "result": VOCABULARY | {"files"},
     "store": {"errors", "files", "interventions", "result"},
     "grid": DATA,
-    "words": DATA,
+    "difference": DATA,
+    "origins": DATA | {"difference"},
+    "words": DATA | {"difference", "origins"},
     "script": DATA | {"words"},
     "embedded": {"errors"},
     "engine": DATA | {"embedded"},
@@ -53,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "explorer": DATA | READERS | {"embedded", "engine", "plots", "publish", "views"},
 }
 # PatchResult's methods may open these when they are called, and nothing else may be imported upwards.
-DOORS = {"result": {"plots", "publish", "script", "stats", "store", "words"}}
+DOORS = {"result": {"difference", "plots", "publish", "script", "stats", "store", "words"}}
 
 # Who may import a library: rooms, or single files.
 LIBRARY_HOMES: dict[str, set[str]] = {

@@ -16,6 +16,8 @@ export class Cells {
   readonly effect: Float32Array;
   readonly patched: Float32Array;
   readonly status: Uint8Array;
+  /** 1 and 2 for cells that are ringed. */
+  readonly marks: Uint8Array;
 
   constructor(
     readonly rows: number,
@@ -26,6 +28,7 @@ export class Cells {
     this.effect = new Float32Array(n).fill(NaN);
     this.patched = new Float32Array(n).fill(NaN);
     this.status = new Uint8Array(n).fill(STATUS.pending);
+    this.marks = new Uint8Array(n);
   }
 
   static from(model: Model<HeatmapState>): Cells {
@@ -37,6 +40,7 @@ export class Cells {
     cells.effect.set(float32(model.get("effect")).subarray(0, n));
     cells.patched.set(float32(model.get("patched")).subarray(0, n));
     cells.status.set(uint8(model.get("status")).subarray(0, n));
+    cells.marks.set(uint8(model.get("marks")).subarray(0, n));
     return cells;
   }
 
@@ -52,6 +56,11 @@ export class Cells {
       this.patched[i] = patched[k];
       this.status[i] = status[k];
     });
+  }
+
+  /** The marks that occur. */
+  marked(): number[] {
+    return [1, 2].filter((mark) => this.marks.includes(mark));
   }
 
   /** The statuses that occur, so that the key explains what is there and nothing else. */

@@ -43,6 +43,12 @@ export class Description {
     return cancelled ? "not measured: the run was cancelled" : STATUS_WORDS[status];
   }
 
+  /** What the cell's ring says, in a clause of its own. */
+  #marked(row: number, col: number): string {
+    const mark = this.store.cells.marks[this.#index(row, col)];
+    return mark ? this.#word(`mark_${mark}`) : "";
+  }
+
   heading(row: number, col: number): string {
     return `${this.#row(row)} \u00b7 ${this.#column(col)}`;
   }
@@ -54,7 +60,8 @@ export class Description {
     const where = `${this.#row(row)}, ${this.#column(col)}`;
     if (!Number.isNaN(value)) {
       const number = `${this.#word("unit")} ${decimal(value, this.#state.get("limit"))}`.trim();
-      return `${where}, ${number}, ${this.#status(status)}`;
+      const marked = this.#marked(row, col);
+      return `${where}, ${number}, ${this.#status(status)}${marked && `, ${marked}`}`;
     }
     return `${where}, ${status === STATUS.measured ? "no value" : this.#status(status)}`;
   }
@@ -72,14 +79,18 @@ export class Description {
     ];
     const empty = cells.status[i] === STATUS.pending || cells.status[i] === STATUS.unavailable;
     const status = { name: this.#status(cells.status[i]), value: "", className: "pw-tip-status" };
-    return empty ? [status] : [...numbers, status];
+    const marked = this.#marked(row, col);
+    const ring = marked ? [{ name: marked, value: "", className: "pw-tip-status" }] : [];
+    return empty ? [status] : [...numbers, status, ...ring];
   }
 
   #tableCell(row: number, col: number): string {
     const i = this.#index(row, col);
     const status = this.store.cells.status[i];
     const number = Number.isNaN(this.#values[i]) ? "" : decimal(this.#values[i], this.#state.get("limit"));
-    return status === STATUS.measured ? number || "no value" : `${number} ${SHORT_STATUS[status]}`.trim();
+    const ring = this.#word(`mark_${this.store.cells.marks[i]}_short`);
+    const told = status === STATUS.measured ? number || "no value" : `${number} ${SHORT_STATUS[status]}`.trim();
+    return ring ? `${told} ${ring}` : told;
   }
 
   get title(): string {

@@ -70,7 +70,12 @@ const STATUS_KEY: readonly { status: number; className: string; word: string; te
 ];
 
 /** What high, near-zero and negative cells mean, and every other drawing that occurs, each with its swatch. */
-export function key(scale: Scale, words: Words, present: ReadonlySet<number>): HTMLElement {
+export function key(
+  scale: Scale,
+  words: Words,
+  present: ReadonlySet<number>,
+  marked: readonly number[] = [],
+): HTMLElement {
   const node = el("dl", "pw-key");
   const entry = (name: string, text: string, swatch: HTMLElement) => {
     const term = el("dt");
@@ -95,6 +100,10 @@ export function key(scale: Scale, words: Words, present: ReadonlySet<number>): H
   }
   for (const { status, className, word, text } of STATUS_KEY) {
     if (present.has(status)) entry(word, words[word] ?? text, el("i", `pw-swatch ${className}`));
+  }
+  for (const mark of marked) {
+    const name = words[`mark_${mark}_short`] ?? "marked";
+    entry(name, words[`mark_${mark}`] ?? "", el("i", `pw-swatch pw-ring-${mark}`));
   }
   return node;
 }

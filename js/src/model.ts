@@ -51,6 +51,8 @@ export interface HeatmapState extends ViewState {
   effect: Bytes;
   patched: Bytes;
   status: Bytes;
+  /** Which cells are ringed, and by which of the two words; left out where none is. */
+  marks?: Bytes;
   quantity: "normalized" | "effect";
   limit: number;
   words: Readonly<Record<string, string>>;
@@ -85,6 +87,29 @@ export interface PredictionRow {
 export interface PredictionsState extends ViewState {
   title: string;
   tables: { name: RunName; label: string; rows: PredictionRow[] }[];
+}
+
+/** One past run: its number, what was measured, and the rest of its line. */
+export interface ShelfEntry {
+  id: number;
+  name: string;
+  detail: string;
+}
+
+export interface ShelfState extends ViewState {
+  entries: ShelfEntry[];
+  /** The ids of the run on screen and of the two chosen to compare, -1 for none. */
+  current: number;
+  a: number;
+  b: number;
+  told: string;
+  undo: boolean;
+  redo: boolean;
+}
+
+export interface CopyState extends ViewState {
+  label: string;
+  hint: string;
 }
 
 /** What a view is given; `signal` ends it, and views that get none return their own end. */

@@ -189,8 +189,27 @@ function marks({ g, cells, values, plan, scale, theme, awaited, compact, gap, sn
       if (status === STATUS.estimated) dots(g, x, y, w, h);
       if (print && Math.abs(value) >= worth) g.fillText(printed(value, scale.limit, print.room), cx, cy + 0.5);
       if (beyond(value, scale.limit)) corner(g, x + w - 2, y + 2, Math.min(5, w / 3));
+      if (cells.marks[i]) ring(g, x, y, w, h, scale.ink(value), cells.marks[i] === 2);
     }
   }
+}
+
+/** The ring of a marked cell, dashed for the second mark. */
+function ring(
+  g: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  w: number,
+  h: number,
+  ink: string,
+  dashed: boolean,
+): void {
+  const inset = Math.min(w, h) >= 14 ? 3 : 0.5; // inside the border of a selected cell
+  g.strokeStyle = ink;
+  g.lineWidth = inset === 3 ? 1.25 : 1;
+  g.setLineDash(dashed ? [3, 2] : []);
+  g.strokeRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
+  g.setLineDash([]);
 }
 
 /** The mark of an estimate: a row of dots along the cell's foot, clear of the number. */

@@ -1,22 +1,33 @@
 import type {
   AttentionState,
+  CopyState,
   HeatmapState,
   Model,
   PredictionsState,
   RenderProps,
+  ShelfState,
   TokensState,
   ViewState,
 } from "./model";
 import { HeatmapStore, PositionStore, Store } from "./store";
 import { AttentionView } from "./views/attention";
+import { CopyView } from "./views/copy";
 import { HeatmapView } from "./views/heatmap";
 import { PredictionsView } from "./views/predictions";
+import { ShelfView } from "./views/shelf";
 import { TokensView } from "./views/tokens";
 
 class PredictionsStore extends Store {
   constructor(model: Model<PredictionsState>) {
     super();
     this.watch(model, ["title", "tables"], "traits");
+  }
+}
+
+class ShelfStore extends Store {
+  constructor(model: Model<ShelfState>) {
+    super();
+    this.watch(model, ["entries", "current", "a", "b", "told"], "traits");
   }
 }
 
@@ -41,6 +52,13 @@ const KINDS: Record<string, (model: Model<never>) => (props: RenderProps<never>)
   predictions(model: Model<PredictionsState>) {
     const store = new PredictionsStore(model);
     return (props: RenderProps<PredictionsState>) => new PredictionsView(props, model, store);
+  },
+  copy() {
+    return (props: RenderProps<CopyState>) => new CopyView(props);
+  },
+  shelf(model: Model<ShelfState>) {
+    const store = new ShelfStore(model);
+    return (props: RenderProps<ShelfState>) => new ShelfView(props, model, store);
   },
 };
 

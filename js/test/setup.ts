@@ -2,7 +2,7 @@
 import { afterEach } from "vitest";
 
 export interface Drawn {
-  what: "rect" | "text" | "triangle";
+  what: "rect" | "text" | "triangle" | "ring";
   x: number;
   y: number;
   w: number;
@@ -19,6 +19,7 @@ class Recorder {
   font = "10px monospace";
   textAlign = "";
   textBaseline = "";
+  #dashed = false;
   #path: Omit<Drawn, "style"> | null = null;
   clearRect() {
     this.drawn = [];
@@ -46,6 +47,12 @@ class Recorder {
   }
   measureText(text: string) {
     return { width: [...text].length * 0.6 * parseFloat(this.font) };
+  }
+  setLineDash(dashes: number[]) {
+    this.#dashed = dashes.length > 0;
+  }
+  strokeRect(x: number, y: number, w: number, h: number) {
+    this.drawn.push({ what: "ring", x, y, w, h, style: this.#dashed ? "dashed" : "solid" });
   }
   createPattern() {
     return { setTransform() {} };

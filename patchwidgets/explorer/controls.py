@@ -26,7 +26,7 @@ _SITES = {
     "mlp_post": "neurons out",
 }
 _AXES = {"pos": "token", "dest": "to", "src": "from"}
-_METRICS = {
+METRIC_LABELS = {
     "logit_diff": "logit difference",
     "logprob": "log-probability",
     "prob": "probability",
@@ -64,10 +64,12 @@ class Controls:
             tooltips=["put clean activations into the corrupted run", "put corrupted activations into the clean run"],
         )
         self.metric = w.Dropdown(
-            options=[(_METRICS.get(name, name), name) for name in SHOWN], layout=w.Layout(width="auto")
+            options=[(METRIC_LABELS.get(name, name), name) for name in SHOWN], layout=w.Layout(width="auto")
         )
         self.run = w.Button(description="Run", tooltip="measure every cell")
         self.cancel = w.Button(description="Cancel", tooltip="stop after the cells being measured now", disabled=True)
+        self.undo = w.Button(description="Undo", tooltip="the settings before these (Ctrl+Z)", disabled=True)
+        self.redo = w.Button(description="Redo", tooltip="the settings gone back from (Ctrl+Shift+Z)", disabled=True)
         self.bar = w.IntProgress(value=0, max=1, layout=w.Layout(width="auto"))
         self.progress = Line("pw-x-dim", "pw-x-progress-text")
         self._silent, self._lock = False, lock
@@ -85,7 +87,8 @@ class Controls:
         for control, name in ((self.run, "pw-x-run"), (self.cancel, "pw-x-cancel"), (self.bar, "pw-x-progress")):
             control.add_class(name)
         # Together, so that on a narrow page neither of the two stands on a line of its own.
-        buttons = w.HBox([self.run, self.cancel])
+        buttons = w.HBox([self.run, self.cancel, self.undo, self.redo])
+        buttons.add_class("pw-x-buttons")
         row = w.Box([self.site, self.by, self.intervention, self.direction, self.metric, buttons])
         row.add_class("pw-x-bar")
         self.box = w.VBox([row, self.told, self.bar])
@@ -133,6 +136,15 @@ class Controls:
             self.intervention.options = self._choices.options
         self.intervention.value = name
         self.told.say("")
+
+    def on_step(self, step: Callable[[int], None]) -> None:
+        """Call `step(-1)` for Undo and `step(1)` for Redo."""
+        self.undo.on_click(lambda _: step(-1))
+        self.redo.on_click(lambda _: step(1))
+
+    def may_step(self, undo: bool, redo: bool) -> None:
+        """Say whether there are settings to go back or forth to."""
+        self.undo.disabled, self.redo.disabled = not undo, not redo
 
     def show(self, run: Run | None) -> None:
         """Show how far a run is; None shows an idle bar."""

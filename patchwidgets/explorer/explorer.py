@@ -19,21 +19,20 @@ from ..engine.handle import ModelHandle, handle_of
 from ..engine.model import load_model
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..engine.sweep import start
 from ..errors import PatchError, PromptError
 from ..interventions import Intervention
 from ..presets import PRESETS
 from ..prompts import EncodedPair, PromptPair, check_pair
 from ..result import PatchResult
-from .aligning import Aligning
-from .choices import Choices, Prompts
-from .controls import Controls
+from .choices import Choices
 from .drilldown import Drilldown
-from .kept import Kept, Pause, key_of
-from .offers import Offers, make_offers, offer
-from .prompts import PromptEntry
-from .screen import Screen, title_of
-from .settings import align_of, completed, pair_of, plan_of, settings_of
+from .form import Form
+from .kept import Pause
+from .offers import offer
+from .saving import Saving
+from .screen import Screen
+from .settings import align_of
+from .shelf import HasShelf, Shelf
 from .text import close_all
 from .worker import Deadline, Worker, wait_until_idle
 
@@ -41,34 +40,14 @@ _PAUSE = 0.4
 _LOG = logging.getLogger(__name__)
 
 
-def explore(
-    model: Any = None,
-    pair: PromptPair | None = None,
-    *,
-    dataset: Dataset | None = None,
-    intervention: str | Intervention | None = None,
-) -> Explorer:
-    """Return the Explorer on a model (the embedded one when None), opened with `pair` or the default demo.
-
-    `dataset` is what the interventions mean and resample are made from. `intervention` is the one to begin with: a word
-    of the control, or an object such as `pw.Vector([...])`, which stands in the control under its own word.
-
-    >>> explorer = explore()
-    >>> result = explorer.run().wait()
-    >>> explorer.wait().metrics
-    ('logit_diff',)
-    """
-    return Explorer(model, pair, dataset=dataset, intervention=intervention)
-
-
-class Explorer(w.VBox):
+class Explorer(HasShelf, w.VBox):
     """Activation patching live in a notebook.
 
     Traits to use in the next cell: `result` (the PatchResult on screen, or None), `selection` (a DataFrame with the
     row of the selected cell, or None), `settings` (plain data: clean, corrupted, answer, foil, alignment, site, by,
     intervention, direction, metric). Assigning some or all of the settings changes the Explorer; an answer or foil of
     None lets the model choose, an alignment of None is the one proposed. What nobody knows is a PatchError, and the
-    settings stay. `intervention` is the object in use, and may be assigned.
+    settings stay. `intervention` is the object in use, and may be assigned. `shelf` lists the results that are kept.
 
     A function that observes a trait may be called in any thread and must not wait for the Explorer.
     """
@@ -90,7 +69,6 @@ class Explorer(w.VBox):
         pair = PRESETS[0].pair if pair is None else check_pair(pair)
         if pair.at != -1:
             raise PatchError("the Explorer reads the last position; give a pair without at=, or use pw.patch.")
-        self._choices = Choices(dataset)
         self._model = load_model() if model is None else model
         self._handle: ModelHandle = handle_of(self._model)
         self._handle.check_ready()
@@ -98,21 +76,21 @@ class Explorer(w.VBox):
         # Messages of the page come in several threads at once, beside the worker's and the sweeps': one lock holds
         # together what is on screen. Who holds it never waits for the model, nor for another thread.
         self._lock = lock = threading.RLock()
-        self._worker, self._pause, self._kept = Worker(), Pause(), Kept()
+        self._worker, self._pause = Worker(), Pause()
         self._encoded: EncodedPair | None = None
-        self._offers: Offers | None = None
         self._live = self._writing = False
-        self._entry = PromptEntry(lock, self._prompts_changed, title_of(self._handle))
-        self._prompts_of = Prompts(self._handle)
-        self._aligning = Aligning(group, lock, lambda: self._prompts_changed(True))
-        self._controls = Controls(
-            self._handle, self._choices, lock, self._controls_changed, self._run_pressed, self.cancel
-        )
-        self._drilldown = Drilldown(self._handle, group, lock, self._worker.submit, self._prompts_of)
-        self._screen = Screen(group, lock, self._aligning, self._controls, self._drilldown, self._publish)
+        self._form = form = Form(
+            self._handle, Choices(dataset), group, lock,
+            self._prompts_changed, self._controls_changed, self._run_pressed, self.cancel,
+        )  # fmt: skip
+        self._entry, self._aligning, self._controls = form.entry, form.aligning, form.controls
+        self._drilldown = Drilldown(self._handle, group, lock, self._worker.submit, form.prompts_of)
+        self._screen = Screen(group, lock, form.aligning, form.controls, self._drilldown, self._publish)
         self._map = self._screen.map
+        self._shelf = Shelf(self._handle, form, lock, lambda settings: self._publish(settings=settings))
         self._closed = False
-        super().__init__(self._screen.layout(self._entry))
+        self._saving = Saving(lambda: (self.result, self._form.settings))
+        super().__init__([*self._screen.layout(self._entry), self._saving.box, self._shelf.box])
         self.add_class("pw-x-root")
         self._entry.set(pair, self._handle.tokenizer.text)
         if intervention is not None:
@@ -122,8 +100,8 @@ class Explorer(w.VBox):
     @property
     def intervention(self) -> Intervention:
         """The intervention in use. Assign an object such as `pw.Vector([...])`, or a word of the control."""
-        present = self._present()
-        return self._choices.make(present["intervention"], present["direction"])
+        present = self._form.settings
+        return self._form.choices.make(present["intervention"], present["direction"])
 
     @intervention.setter
     def intervention(self, value: str | Intervention) -> None:
@@ -139,18 +117,19 @@ class Explorer(w.VBox):
         self._pause.settle()
         self._worker.wait(Deadline(None))
         while True:
-            asked = self._present()
+            asked = self._form.settings
             try:
-                plan = self._plan(asked)
+                plan = self._form.plan(asked)
             except PatchError as error:
                 with self._lock:
-                    if asked != self._present():
+                    if asked != self._form.settings:
                         continue
                     self._complain(error)
                 raise
             with self._lock:
-                if asked == self._present():
-                    return self._start(plan, asked["metric"])
+                if asked == self._form.settings:
+                    self._live = True
+                    return self._start(plan, asked)
 
     def cancel(self) -> None:
         """Stop the run after the cells being measured now; what is measured stays."""
@@ -198,23 +177,11 @@ class Explorer(w.VBox):
         for name, value in traits.items():
             setattr(self, name, value)
 
-    # Changes of the settings
-
-    def _present(self) -> dict[str, Any]:
-        """Return what is entered and chosen now."""
-        with self._lock:
-            pair = self._entry.pair
-            matches = self._aligning.matches((pair.clean, pair.corrupted))
-            return settings_of(pair, matches, self._controls.settings)
-
-    def _plan(self, asked: dict[str, Any]) -> Plan:
-        return plan_of(self._handle, asked, self._choices, self._prompts_of)
-
     def _write_settings(self) -> None:
         with self._lock:
             self._writing = True
             try:
-                self.settings = self._present()
+                self.settings = self._form.settings
             finally:
                 self._writing = False
 
@@ -223,7 +190,7 @@ class Explorer(w.VBox):
         with self._lock:
             if self._writing:
                 return proposal["value"]
-            return completed(proposal["value"], self._present(), self._entry.auto, self._handle, self._choices)
+            return self._form.completed(proposal["value"])
 
     @t.observe("settings")
     def _settings_assigned(self, change: dict[str, Any]) -> None:
@@ -231,12 +198,7 @@ class Explorer(w.VBox):
         with self._lock:
             if self._writing:
                 return
-            new, pair = change["new"], pair_of(change["new"])
-            entered = pair != self._entry.pair or new["alignment"] != self._present()["alignment"]
-            self._controls.apply(new)
-            if entered:
-                self._entry.set(pair, self._handle.tokenizer.text)
-                self._aligning.set(new["alignment"], (pair.clean, pair.corrupted))
+            entered = self._form.apply(change["new"])
         if entered:
             self._pause.after(0.0, self._refresh)
         else:
@@ -259,7 +221,7 @@ class Explorer(w.VBox):
             self._write_settings()
             try:
                 pair = self._entry.pair
-                encoded = self._encoded = encode_prompts(pair, tokenizer, align=align_of(self._present()))
+                encoded = self._encoded = encode_prompts(pair, tokenizer, align=align_of(self._form.settings))
             except PromptError as error:
                 self._encoded = None
                 self._complain(error)
@@ -270,13 +232,10 @@ class Explorer(w.VBox):
 
     def _offer(self, encoded: EncodedPair) -> None:
         """Offer what the model would say after the prompts. On the worker thread."""
-        offers = self._offers
-        if offers is None or offers.pair != encoded:
-            offers = make_offers(self._handle, encoded)
+        offers = self._form.offers(encoded)
         with self._lock:
             if encoded is not self._encoded:
                 return
-            self._offers = offers
             offer(self._entry, offers, self._handle)
             if not self._pause.pending:
                 self._write_settings()
@@ -290,41 +249,35 @@ class Explorer(w.VBox):
         with self._lock:
             if self._pause.pending:
                 return
-            asked = self._present()
+            asked = self._form.settings
         try:
-            plan: Plan | PatchError = self._plan(asked)
+            plan: Plan | PatchError = self._form.plan(asked)
         except PatchError as error:
             plan = error
         with self._lock:
-            if self._closed or self._pause.pending or asked != self._present():
+            if self._closed or self._pause.pending or asked != self._form.settings:
                 return
             if isinstance(plan, PatchError):
                 self._complain(plan)
-            elif self._live or self._kept.get(key_of(plan)) is not None:
-                self._start(plan, asked["metric"])
+            elif self._live or self._shelf.holds(plan):
+                self._start(plan, asked)
             else:
                 self._entry.complain(None)
                 self._screen.show(plan, asked["metric"], None)
+                self._shelf.shown(asked, None)
 
     def _complain(self, error: PatchError) -> None:
         """Tell an error beside its field, or above the map, and stop the run it makes pointless."""
-        field = error.field if isinstance(error, PromptError) else None
-        if isinstance(error, PromptError) and error.between:
-            field = self._entry.edited or field
         self._screen.dim(True)
-        self._entry.complain(field, str(error))
-        self._screen.error.say("" if field else str(error))
+        self._screen.error.say(self._form.complain(error))
         self.cancel()
 
-    def _start(self, plan: Plan, metric: str) -> Run:
-        self._live = True
+    def _start(self, plan: Plan, asked: dict[str, Any]) -> Run:
         self._entry.complain(None)
-        run = self._kept.get(key_of(plan))
-        if run is None:
-            run = start(self._handle, plan, encode=self._prompts_of)
-            self._kept.put(key_of(plan), run)
+        run = self._shelf.run_of(plan, asked)
         self._write_settings()
-        self._screen.show(plan, metric, run)
+        self._screen.show(plan, asked["metric"], run)
+        self._shelf.shown(asked, run)
         return run
 
     def _run_pressed(self) -> None:

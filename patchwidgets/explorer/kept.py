@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 from ..engine.plan import Plan
 from ..engine.run import Run
 from ..interventions import Mask
+from ..result import PatchResult
 
 _MOST = 24
 
@@ -22,23 +27,79 @@ def key_of(plan: Plan) -> Hashable:
     return (plan.pair, plan.name, plan.by, plan.patch, plan.intervention, followed)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A run that is kept, with what it was asked by.
+
+    Attributes:
+        number: how many were kept before it, plus one.
+        settings: those that bring it back; its metric is the one that was shown last.
+        plan: None for a run that this Explorer's model does not answer for; `foreign` then says why.
+        at: when it was begun, in seconds since 1970.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    plan: Plan | None
+    run: Run
+    at: float
+    foreign: str = ""
+
+    @cached_property
+    def whole(self) -> PatchResult:
+        """Everything it measured; asked for when it is over."""
+        return self.run.snapshot()
+
+    @property
+    def result(self) -> PatchResult:
+        """The result in the metric that was shown."""
+        return self.whole.select(self.settings["metric"])
+
+
 class Kept:
     """The latest runs by their settings; those that failed or were cancelled are not given back."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[Hashable, Run] = OrderedDict()
+        self._runs: OrderedDict[Hashable, Entry] = OrderedDict()
+        self._count = 0
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The complete runs, the newest first."""
+        return [entry for entry in reversed(self._runs.values()) if entry.run.finished and entry.run.complete]
+
+    def entry(self, number: int) -> Entry | None:
+        """Return the entry of a number, None where it is gone."""
+        return next((entry for entry in self._runs.values() if entry.number == number), None)
 
     def get(self, key: Hashable) -> Run | None:
         """Return the complete or still running run of these settings, or None."""
-        run = self._runs.get(key)
-        return run if run is not None and run.complete else None
+        entry = self._runs.get(key)
+        return entry.run if entry is not None and entry.run.complete else None
 
-    def put(self, key: Hashable, run: Run) -> None:
-        """Keep a run; the oldest goes when there are too many."""
-        self._runs[key] = run
+    def put(
+        self, plan: Plan | None, settings: dict[str, Any], run: Run, *, at: float | None = None, foreign: str = ""
+    ) -> None:
+        """Keep a run; the oldest goes when there are too many. A run that is kept already gets the new settings."""
+        key = ("foreign", self._count) if plan is None else key_of(plan)
+        old = self._runs.get(key)
+        if old is not None and old.run is run:
+            self._runs[key] = replace(old, settings=settings)
+            return
+        self._count += 1
+        self._runs[key] = Entry(self._count, settings, plan, run, time.time() if at is None else at, foreign)
         self._runs.move_to_end(key)
         while len(self._runs) > _MOST:
             self._runs.popitem(last=False)
+
+    def remove(self, number: int) -> None:
+        """Forget a run: it is measured again when it is asked for again."""
+        for key in [key for key, entry in self._runs.items() if entry.number == number]:
+            del self._runs[key]
+
+    def clear(self) -> None:
+        """Forget every run."""
+        self._runs.clear()
 
 
 class Pause:

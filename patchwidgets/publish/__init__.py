@@ -23,8 +23,9 @@ def write_page(result: PatchResult, path: Path) -> Path:
     details = [
         ("In words", result.describe()),
         ("Where the numbers come from", json.dumps(p, indent=2, ensure_ascii=False)),
-        ("Code that measures them again", result.code()),
     ]
+    if not result.is_difference:
+        details.append(("Code that measures them again", result.code()))
     page = render_page(
         words.meaning(p)["title"], [heatmap_of(result)], intro=[*prompts, words.baselines(result)], details=details
     )

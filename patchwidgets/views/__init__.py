@@ -9,15 +9,19 @@ from ..result import STATUSES
 from .attention import AttentionView
 from .base import View
 from .columns import label_columns, token_columns
+from .copying import CopyButton
 from .heatmap import Heatmap
 from .predictions import Predictions
+from .shelf import ShelfView
 from .tokens import TokenStrip
 
 __all__ = [
     "STATUSES",
     "AttentionView",
+    "CopyButton",
     "Heatmap",
     "Predictions",
+    "ShelfView",
     "TokenStrip",
     "View",
     "label_columns",

@@ -42,7 +42,7 @@ class View(anywidget.AnyWidget):
     def _handle(self, message: dict[str, Any]) -> None:
         """Acts on one message of the page; views that are only looked at get none."""
 
-    def _tell(self, *args: int) -> None:
+    def _tell(self, *args: int | str) -> None:
         """Calls the listeners; one that raises is logged and keeps no other from being called."""
         for listener in tuple(self._listeners):
             try:

@@ -52,6 +52,7 @@ class Heatmap(View):
     effect = _data_trait("effect")
     patched = _data_trait("patched")
     status = _data_trait("status")
+    marks = Bytes(b"").tag(sync=True)
     quantity = Enum(["normalized", "effect"], default_value="normalized").tag(sync=True)
     limit = Float(1.0).tag(sync=True)
     words = Dict(value_trait=Unicode(), key_trait=Unicode()).tag(sync=True)
@@ -69,13 +70,14 @@ class Heatmap(View):
         effect: ArrayLike | None = None,
         patched: ArrayLike | None = None,
         status: ArrayLike | None = None,
+        marks: ArrayLike | None = None,
         **traits: Any,
     ) -> None:
         self._lock = threading.RLock()
         self._arrays: dict[str, np.ndarray] = {}
         grid = {"rows": [str(row) for row in rows], "columns": dict(columns or label_columns("", []))}
         self._fill(grid, {"normalized": normalized, "effect": effect, "patched": patched, "status": status})
-        super().__init__(kind="heatmap", **grid, **traits)
+        super().__init__(kind="heatmap", marks=_marks(marks, self.shape), **grid, **traits)
 
     def _fill(self, grid: dict[str, Any], values: dict[str, ArrayLike | None]) -> None:
         """Replaces the live arrays by copies of `values` for the rows and columns of `grid`."""
@@ -117,13 +119,19 @@ class Heatmap(View):
         effect: ArrayLike | None = None,
         patched: ArrayLike | None = None,
         status: ArrayLike | None = None,
+        marks: ArrayLike | None = None,
         **traits: Any,
     ) -> None:
         """Replaces grid, values and any other traits in one message; the arguments are the constructor's."""
         grid = {"rows": [str(row) for row in rows], "columns": dict(columns)}
         with self._lock, self.hold_sync():
             self._fill(grid, {"normalized": normalized, "effect": effect, "patched": patched, "status": status})
-            for name, value in {"selected": [], **grid, **traits}.items():
+            for name, value in {
+                "selected": [],
+                "marks": _marks(marks, self.shape),
+                **grid,
+                **traits,
+            }.items():
                 setattr(self, name, value)
             for name in _DATA:
                 self.notify_change(Bunch(name=name, owner=self, old=None, new=None, type="change"))
@@ -174,6 +182,15 @@ class Heatmap(View):
         if message.get("type") == "select" and row is not None and col is not None:
             self.selected = [row, col]
             self._tell(row, col)
+
+
+def _marks(marks: ArrayLike | None, shape: tuple[int, int]) -> bytes:
+    if marks is None:
+        return b""
+    codes = np.array(marks)
+    if codes.shape != shape or (codes.size and (codes.min() < 0 or codes.max() > 2)):
+        raise PatchError(f"marks must hold 0, 1 or 2 in the shape {shape}; it has the shape {codes.shape}.")
+    return codes.astype("u1").tobytes()
 
 
 def _codes(status: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ from ..grid import Grid, grid_of
 from ..result import STATUSES, PatchResult
 from .heatmap import Heatmap
 
-_RAW_WORDS = {
+RAW_WORDS = {
     "high": "above 0: the patch raises the metric",
     "near_zero": "near 0: the patch moves nothing here",
     "negative": "below 0: the patch lowers the metric",
@@ -23,10 +23,15 @@ def heatmap_of(result: PatchResult, **traits: Any) -> Heatmap:
 
     Normalized effects are coloured on a scale of -1 to 1, raw effects where that metric's gap is too small.
     """
+    return Heatmap(**{**heatmap_traits(result), **traits})
+
+
+def heatmap_traits(result: PatchResult) -> dict[str, Any]:
+    """Return what `Heatmap` and its `show` take to show a result's first metric."""
     result = result.select(result.metrics[0])
     grid = grid_of(result)
-    columns = _with_gaps(grid, result)
-    return Heatmap(grid.rows, columns, **values_of(result, grid), **{**traits_of(result, grid), **traits})
+    shown = {"rows": grid.rows, "columns": _with_gaps(grid, result)}
+    return {**shown, **values_of(result, grid), **traits_of(result, grid)}
 
 
 def _with_gaps(grid: Grid, result: PatchResult) -> dict[str, Any]:
@@ -34,7 +39,7 @@ def _with_gaps(grid: Grid, result: PatchResult) -> dict[str, Any]:
     alignment, columns = result.provenance.get("alignment"), grid.columns
     if alignment is None or columns["kind"] != "tokens":
         return columns
-    base, other = (0, 1) if result.provenance["direction"] == "noise" else (1, 0)
+    base, other = (0, 1) if result.direction.base == "clean" else (1, 0)
     alone = {column[base] for column in alignment if column[other] is None}
     name = ("clean", "corrupted")[other]
     at = [next(iter(key.values())) for key in grid.col_keys]
@@ -70,7 +75,8 @@ def traits_of(result: PatchResult, grid: Grid) -> dict[str, Any]:
     if words.small_gaps(result):
         effect = result.effect.values[0]
         found = np.abs(effect[np.isfinite(effect)])
-        said |= {"unit": f"effect ({words.unit(result.metrics[0])})", **_RAW_WORDS}
+        said["unit"] = f"effect ({words.unit(result.metrics[0])})"
+        said |= {} if result.is_difference else RAW_WORDS
         traits |= {"quantity": "effect", "limit": float(found.max(initial=0.0)) or 1.0}
     return {
         "row_title": grid.row_title,

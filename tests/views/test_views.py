@@ -12,8 +12,10 @@ from patchwidgets.errors import PatchError
 from patchwidgets.views import (
     STATUSES,
     AttentionView,
+    CopyButton,
     Heatmap,
     Predictions,
+    ShelfView,
     TokenStrip,
     label_columns,
     token_columns,
@@ -258,3 +260,38 @@ def test_predictions_are_checked() -> None:
         view.show([{"name": "clean", "label": "clean", "rows": [{**row, "mark": "best"}]}])
     with pytest.raises(PatchError, match="unknown run 'x'"):
         view.show([{"name": "x", "label": "x", "rows": []}])
+
+
+def test_marks_ring_cells_and_go_with_the_grid() -> None:
+    view = heatmap(marks=[[0, 1, 2], [0, 0, 0]])
+    assert list(view.marks) == [0, 1, 2, 0, 0, 0]
+    view.show(["0"], HEADS, normalized=[[0.0, 0.1, 0.2]])
+    assert view.marks == b""
+    for wrong in ([[0, 1]], [[0, 0, 3], [0, 0, 0]]):
+        with pytest.raises(PatchError, match=r"marks must hold 0, 1 or 2 in the shape \(2, 3\)"):
+            heatmap(marks=wrong)
+
+
+def test_the_shelf_tells_of_what_it_lists() -> None:
+    view = ShelfView([{"id": 3, "name": "z", "detail": "16 cells"}])
+    heard: list[tuple[str, int]] = []
+    view.on_action(lambda action, entry: heard.append((action, entry)))
+    for message in (
+        {"type": "show", "id": 3}, {"type": "a", "id": 3}, {"type": "clear", "id": -1}, {"type": "undo"},
+        {"type": "show", "id": 4}, {"type": "show", "id": True}, {"type": "show", "id": "3"}, {"type": "eval", "id": 3},
+    ):  # fmt: skip
+        view._receive(view, message, [])
+    assert heard == [("show", 3), ("a", 3), ("clear", -1), ("undo", -1)]
+    with pytest.raises(PatchError, match="an entry of the shelf lacks detail, id"):
+        view.show([{"name": "z"}])
+
+
+def test_a_copy_button_is_given_the_text_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = CopyButton("Copy code")
+    sent: list[object] = []
+    monkeypatch.setattr(view, "send", sent.append)
+    view._receive(view, {"type": "copy"}, [])
+    view.on_ask(lambda: "print(1)")
+    view._receive(view, {"type": "copy"}, [])
+    view._receive(view, {"type": "other"}, [])
+    assert sent == [{"type": "text", "text": None}, {"type": "text", "text": "print(1)"}]

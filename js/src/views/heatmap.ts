@@ -35,6 +35,7 @@ export class HeatmapView {
   readonly #table = el("div", "pw-tablebox");
   readonly #tableButton = el("button", "pw-textbutton", "Show table");
   readonly #hints = el("div", "pw-hints");
+  readonly #keys = el("span", "pw-keys");
   readonly #note = el("p", "pw-note");
   #plan!: GridPlan;
   #scale!: Scale;
@@ -55,8 +56,7 @@ export class HeatmapView {
     this.#table.tabIndex = 0;
     this.#table.setAttribute("role", "region");
     this.#tableButton.type = "button";
-    const keys = `\u2191\u2193\u2190\u2192 move   Enter ${this.#verb}   T table`;
-    this.#hints.append(el("span", "pw-keys", keys), this.#tableButton);
+    this.#hints.append(this.#keys, this.#tableButton);
     node.prepend(this.#top, this.#body, this.#table, this.#note, this.#hints, this.#foot);
     this.#listen(signal);
     const repaint = coalesce(() => !signal.aborted && this.repaint());
@@ -74,9 +74,9 @@ export class HeatmapView {
     return this.store.model;
   }
 
-  /** What choosing a cell does: on a saved page it is marked and nothing more. */
-  get #verb(): "open" | "select" {
-    return this.#state.withoutKernel ? "select" : "open";
+  /** What choosing a cell does: on a saved page, and where the words say so, it is marked and nothing more. */
+  get #verb(): string {
+    return this.#state.withoutKernel ? "select" : (this.#state.get("words")["verb"] ?? "open");
   }
 
   /** Everything that depends on the traits, the width or the theme. */
@@ -99,6 +99,7 @@ export class HeatmapView {
     this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"));
     this.#describeGrid(rows.length, this.#plan.cells.length);
     this.#hints.hidden = compact;
+    this.#keys.textContent = `\u2191\u2193\u2190\u2192 move   Enter ${this.#verb}   T table`;
     this.#note.textContent = words["note"] ?? "";
     this.#note.hidden = !words["note"];
     this.#select();
@@ -131,13 +132,14 @@ export class HeatmapView {
     paint(canvas, { cells, values, plan: this.#plan, scale: this.#scale, theme: this.#root.theme(), awaited, compact });
     const present = cells.present();
     const over = values.some((value) => beyond(value, this.#scale.limit));
-    const shows = [...present].sort().join() + String(over);
-    if (shows !== this.#footShows) this.#drawFoot(present, over);
+    const marked = cells.marked();
+    const shows = [...present].sort().join() + String(over) + marked.join();
+    if (shows !== this.#footShows) this.#drawFoot(present, over, marked);
     this.#footShows = shows;
     if (!this.#table.hidden) this.#fillTable();
   }
 
-  #drawFoot(present: ReadonlySet<number>, over: boolean): void {
+  #drawFoot(present: ReadonlySet<number>, over: boolean, marked: readonly number[]): void {
     this.#side.replaceChildren();
     this.#foot.replaceChildren();
     this.#side.hidden = this.#foot.hidden = this.#state.get("compact");
@@ -147,7 +149,7 @@ export class HeatmapView {
     this.#side.append(colourBar(this.#scale, words["unit"] ?? "", height, over));
     this.#side.style.paddingTop = `${Math.max(0, this.#plan.height - 22)}px`;
     if (words["sentence"]) this.#foot.append(el("p", "pw-sentence", words["sentence"]));
-    this.#foot.append(key(this.#scale, words, present));
+    this.#foot.append(key(this.#scale, words, present, marked));
     if (words["origin"]) this.#foot.append(el("p", "pw-origin", words["origin"]));
     this.#foot.hidden = this.#foot.textContent === "";
   }

@@ -1,0 +1,41 @@
+"""A kept run in one line of words."""
+
+from __future__ import annotations
+
+import time
+
+from ..words import meaning
+from .controls import METRIC_LABELS
+from .kept import Entry
+from .text import shown_token
+
+
+def name_of(entry: Entry) -> str:
+    """Return what a run measured: "z by layer and head, clean into corrupted"."""
+    return meaning(entry.whole.provenance)["title"]
+
+
+def detail_of(entry: Entry) -> str:
+    """Return the rest of a run's line: direction, metric, pair, cells and time."""
+    settings, p = entry.settings, entry.whole.provenance
+    targets = [shown_token(p[name]["text"] or str(p[name]["token"])) for name in ("answer", "foil") if p.get(name)]
+    cells = entry.run.total
+    prompts = [
+        text if isinstance(text, str) else f"{len(text)} ids" for text in (settings["clean"], settings["corrupted"])
+    ]
+    parts = [
+        *([str(p["model"])] if entry.foreign else []),
+        settings["direction"],
+        METRIC_LABELS.get(settings["metric"], settings["metric"]),
+        " over ".join(targets),
+        f"{cells} cell{'s' if cells != 1 else ''} in {entry.run.seconds:.1f} s",
+        clock(entry.at),
+        " / ".join(prompts),
+    ]
+    return " \u00b7 ".join(filter(None, parts))
+
+
+def clock(at: float) -> str:
+    """Return a time of today as hours and minutes, another with its day."""
+    then, now = time.localtime(at), time.localtime()
+    return time.strftime("%H:%M" if then[:3] == now[:3] else "%Y-%m-%d %H:%M", then)

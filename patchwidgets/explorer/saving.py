@@ -1,0 +1,166 @@
+"""The Save menu: code to copy, and the result on screen as files in the working directory."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as w
+
+from ..errors import PatchError
+from ..files import written_whole
+from ..result import PatchResult
+from ..views import CopyButton
+from .text import Line
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What can be written: its label, its file's ending, what it does, and the package it needs, if any."""
+
+    label: str
+    ending: str
+    told: str
+    write: Callable[[PatchResult, Settings, Path], None]
+    needs: str | None = None
+
+
+def _table(result: PatchResult, _settings: Settings, path: Path) -> None:
+    result.to_dataframe().to_csv(path, index=False)
+
+
+def _parquet(result: PatchResult, _settings: Settings, path: Path) -> None:
+    result.to_dataframe().to_parquet(path, index=False, engine="pyarrow")
+
+
+def _figure(ending: str) -> Callable[[PatchResult, Settings, Path], None]:
+    def write(result: PatchResult, _settings: Settings, path: Path) -> None:
+        from ..plots import heatmap  # seaborn takes a second to come
+
+        # Outside pyplot: a button is pressed in any thread, and must leave no figure open to be shown below a cell.
+        figure = heatmap(result, pyplot=False).get_figure(root=True)
+        assert figure is not None
+        figure.savefig(path, format=ending, dpi=200)
+
+    return write
+
+
+def _settings(_result: PatchResult, settings: Settings, path: Path) -> None:
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _code(result: PatchResult, _settings: Settings, path: Path) -> None:
+    path.write_text(result.code(), encoding="utf-8")
+
+
+def _page(result: PatchResult, _settings: Settings, path: Path) -> None:
+    result.to_html(path)
+
+
+def _result(result: PatchResult, _settings: Settings, path: Path) -> None:
+    result.save(path)
+
+
+KINDS = {
+    "csv": Kind("CSV", "csv", "the table, one row per cell", _table),
+    "parquet": Kind("Parquet", "parquet", "the table with its types", _parquet, needs="pyarrow"),
+    "png": Kind("PNG", "png", "the figure of result.plot()", _figure("png")),
+    "svg": Kind("SVG", "svg", "the figure of result.plot()", _figure("svg")),
+    "pdf": Kind("PDF", "pdf", "the figure of result.plot()", _figure("pdf")),
+    "settings": Kind("Settings", "json", "what opens this Explorer again", _settings),
+    "code": Kind("Code", "py", "a TransformerLens script that measures this again", _code),
+    "result": Kind("Result", "nc", "the result, for pw.PatchResult.load", _result),
+    "page": Kind("Page", "html", "one self-contained page", _page),
+}
+"""What the menu offers, by name."""
+
+
+class Saving:
+    """A row of buttons below the map. `shown()` gives the result on screen, None for none, and its settings."""
+
+    def __init__(self, shown: Callable[[], tuple[PatchResult | None, Settings]]) -> None:
+        self._shown = shown
+        self.copy = CopyButton("Copy code", hint="copy a TransformerLens script that measures this again")
+        self.copy.on_ask(self._code)
+        self.buttons = {name: _button(kind) for name, kind in KINDS.items()}
+        for name, button in self.buttons.items():
+            button.on_click(lambda _, name=name: self._pressed(name))
+        self.told, self.error = Line("pw-x-dim"), Line("pw-x-error")
+        row = w.Box([Line("pw-x-label", text="Save"), self.copy, *self.buttons.values()])
+        row.add_class("pw-x-bar")
+        row.add_class("pw-x-save")
+        self.box = w.VBox([row, self.told, self.error])
+
+    def write(self, name: str, folder: Path | None = None) -> Path:
+        """Write one kind of file and return its path: a new name made from the settings, in the working directory.
+
+        Raises PatchError where there is no result, or a package is missing.
+        """
+        kind, (result, settings) = KINDS[name], self._shown()
+        if result is None:
+            raise PatchError("there is no result yet; press Run first.")
+        if kind.needs and importlib.util.find_spec(kind.needs) is None:
+            raise PatchError(f"{kind.label} needs the package {kind.needs}: pip install {kind.needs}.")
+        path = free_path(Path.cwd() if folder is None else folder, name_of(settings), kind.ending)
+        with written_whole(path) as partial:
+            kind.write(result, settings, partial)
+        return path
+
+    def _code(self) -> str | None:
+        """Return the script to copy; None, and why in words, where there is none."""
+        self._say("", "")
+        result, _ = self._shown()
+        if result is None:
+            self._say("", "There is no result yet; press Run first.")
+            return None
+        try:
+            return result.code()
+        except PatchError as error:
+            self._say("", str(error))
+            return None
+
+    def _pressed(self, name: str) -> None:
+        try:
+            path = self.write(name)
+        except (PatchError, OSError) as error:
+            self._say("", str(error)[:1].upper() + str(error)[1:])
+            return
+        self._say(f"Written: {path}", "")
+
+    def _say(self, told: str, error: str) -> None:
+        self.told.say(told)
+        self.error.say(error)
+
+
+def name_of(settings: Settings) -> str:
+    """Return a file's name for settings, without ending: "resid_pre_layer_pos_denoise_logit_diff".
+
+    >>> name_of({"site": "z", "by": ["layer", "head"], "direction": "noise", "intervention": "zero", "metric": "prob"})
+    'z_layer_head_zero_noise_prob'
+    """
+    what = settings["intervention"]
+    name = what["name"] if isinstance(what, dict) else what
+    parts = [settings["site"], *settings["by"], *([] if name == "patch" else [name]), settings["direction"]]
+    return re.sub(r"[^\w.-]+", "_", "_".join([*parts, settings["metric"]]))
+
+
+def free_path(folder: Path, name: str, ending: str) -> Path:
+    """Return a path in a folder that nothing has: the name, or the name with the first number that is free."""
+    path, number = folder / f"{name}.{ending}", 2
+    while path.exists():
+        path, number = folder / f"{name}_{number}.{ending}", number + 1
+    return path
+
+
+def _button(kind: Kind) -> w.Button:
+    button = w.Button(description=kind.label, tooltip=f"write a file: {kind.told}")
+    if kind.needs and importlib.util.find_spec(kind.needs) is None:
+        button.description, button.tooltip = f"{kind.label} (needs {kind.needs})", f"pip install {kind.needs}"
+    return button

@@ -1,0 +1,184 @@
+"""The shelf under the map: what was run, to bring back, compare, save and remove; and the way the settings came."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as w
+
+from ..engine.handle import ModelHandle
+from ..engine.plan import Plan
+from ..engine.run import Run
+from ..engine.sweep import start
+from ..errors import PatchError
+from ..result import PatchResult
+from ..views import ShelfView
+from .comparing import Comparison
+from .entry_words import detail_of, name_of
+from .form import Form
+from .history import History
+from .kept import Entry, Kept, key_of
+from .saved import FinishedRun, planned, read_shelf, write_shelf
+
+
+class Shelf:
+    """The runs of an Explorer, kept in memory and shown on the page, and its settings for undo and redo.
+
+    `lock` is the Explorer's. `assign` gives the Explorer the settings of what is brought back.
+    """
+
+    def __init__(
+        self, handle: ModelHandle, form: Form, lock: threading.RLock, assign: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._handle, self._form, self._lock, self._assign = handle, form, lock, assign
+        self._kept, self._history = Kept(), History()
+        self._current: Run | None = None
+        self.view = ShelfView()
+        self.comparison = Comparison()
+        self.view.on_action(self._asked)
+        form.controls.on_step(self.step)
+        self.box = w.VBox([self.view, self.comparison.box])
+        self.box.add_class("pw-x-shelf")
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The complete runs, the newest first."""
+        with self._lock:
+            return self._kept.entries
+
+    def holds(self, plan: Plan) -> bool:
+        """Whether there is a run of a plan, complete or on its way."""
+        return self._kept.get(key_of(plan)) is not None
+
+    def run_of(self, plan: Plan, settings: dict[str, Any]) -> Run:
+        """Return the run of a plan: the one that is kept, or one that is started now."""
+        run = self._kept.get(key_of(plan))
+        if run is None:
+            run = start(self._handle, plan, encode=self._form.prompts_of)
+            run.subscribe(self._ended)
+        self._kept.put(plan, settings, run)
+        return run
+
+    def shown(self, settings: dict[str, Any], run: Run | None) -> None:
+        """Remember settings that are on screen, for undo, and mark their run."""
+        self._current = run
+        self._history.record(settings)
+        self._may_step()
+        self.refresh()
+
+    def step(self, by: int) -> None:
+        """Go back to the settings before these (-1), or forth again (1)."""
+        with self._lock:
+            settings = self._history.step(by, self._form.settings)
+            if settings is not None:
+                self._may_step()
+                self._assign(settings)
+
+    def _may_step(self) -> None:
+        undo, redo = self._history.can_undo, self._history.can_redo
+        self._form.controls.may_step(undo, redo)
+        self.view.undo, self.view.redo = undo, redo
+
+    def _ended(self, run: Run, _cells: object) -> None:
+        """Put a run that is over on the page. On the run's thread."""
+        if run.finished:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show what is kept now."""
+        with self._lock:
+            entries = self._kept.entries
+            numbers = {entry.number for entry in entries}
+            shown = [{"id": entry.number, "name": name_of(entry), "detail": detail_of(entry)} for entry in entries]
+            self.view.show(
+                shown,
+                current=next((entry.number for entry in entries if entry.run is self._current), -1),
+                a=self.view.a if self.view.a in numbers else -1,
+                b=self.view.b if self.view.b in numbers else -1,
+            )
+            self._compare()
+
+    def say(self, text: str) -> None:
+        """Show a line below the list."""
+        self.view.told = text
+
+    def _asked(self, action: str, number: int) -> None:
+        """Do what was asked for on the page."""
+        with self._lock:
+            self.say("")
+            entry = self._kept.entry(number)
+            if action in ("undo", "redo"):
+                self.step(-1 if action == "undo" else 1)
+            elif action == "clear":
+                self._kept.clear()
+                self.refresh()
+            elif entry is None:
+                return
+            elif action == "show":
+                self._show(entry)
+            elif action == "remove":
+                self._kept.remove(number)
+                self.refresh()
+            else:
+                setattr(self.view, action, -1 if getattr(self.view, action) == number else number)
+                self._compare()
+
+    def _show(self, entry: Entry) -> None:
+        if entry.plan is None:
+            self.say(f"Run {entry.number} cannot be brought back here: {entry.foreign} It can be compared.")
+            return
+        try:
+            self._form.choices.add(entry.plan.intervention)
+            self._assign(entry.settings)
+        except PatchError as error:
+            self.say(f"Run {entry.number} cannot be brought back: {error}")
+
+    def _compare(self) -> None:
+        chosen = [self._kept.entry(number) for number in (self.view.a, self.view.b)]
+        if chosen.count(None) == 1:
+            self.say(f"Choose {'B' if chosen[1] is None else 'A'} to compare.")
+        elif self.view.told.startswith("Choose "):
+            self.say("")
+        self.comparison.show(*chosen)
+
+    def load(self, folder: Path) -> int:
+        """Put what a folder holds on the shelf and return how many it holds; FileError changes nothing."""
+        found = read_shelf(folder)
+        for saved in reversed(found):
+            plan, why = planned(saved.settings, saved.result, self._handle, self._form)
+            with self._lock:
+                if plan is None or not self.holds(plan):
+                    run = FinishedRun(saved.result, saved.seconds)
+                    self._kept.put(plan, saved.settings, run, at=saved.at, foreign=why)
+        self.refresh()
+        return len(found)
+
+
+class HasShelf:
+    """What a widget with a shelf can do with it."""
+
+    _shelf: Shelf
+
+    @property
+    def shelf(self) -> list[PatchResult]:
+        """The runs on the shelf, the newest first, each in the metric it was shown in."""
+        return [entry.result for entry in self._shelf.entries]
+
+    def save_shelf(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the shelf into a new folder, every metric of every run with its settings, and return the folder.
+
+        Raises PatchError where the shelf is empty, and FileError where the folder is there already and not empty.
+        """
+        return write_shelf(self._shelf.entries, Path(folder))
+
+    def load_shelf(self, folder: str | os.PathLike[str]) -> int:
+        """Put the runs of a saved shelf on this one and return how many the folder holds.
+
+        Runs of another model can be compared and not brought back. Raises FileError, naming the file, for a folder or a
+        file in it that `save_shelf` did not write; the shelf is then as it was.
+        """
+        return self._shelf.load(Path(folder))

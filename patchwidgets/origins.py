@@ -1,0 +1,104 @@
+"""Where a result's numbers come from and how they were checked, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import difference
+from .metrics import tolerance
+
+if TYPE_CHECKING:
+    from .result import PatchResult
+
+
+def origin(result: PatchResult) -> str:
+    """Return one line that says where the numbers come from and how far they can be trusted."""
+    return f"{_measured(result)}; effects below {resolution(result)} are not resolved."
+
+
+def _measured(result: PatchResult) -> str:
+    """Return what measured the numbers, and how its check came out."""
+    if result.is_difference:
+        return difference.of_both(result, _measured)
+    check = result.check
+    agreed = f"unpatched rows gave the base run's logits within {check['worst_logit_difference']:.1g}"
+    if check.get("remeasured") and not check["wrong"]:
+        agreed = (
+            f"{check['remeasured']} cells measured again through hooks agreed within {check['worst_difference']:.1g}"
+        )
+    return "; ".join([made_by(result), *([agreed] if check["controls"] else [])])
+
+
+def agreement(result: PatchResult) -> str:
+    """Return which engine it was and how its check came out, in a few words; nothing before there was one."""
+    if result.is_difference:
+        return difference.of_both(result, agreement)
+    check = result.check
+    if check.get("remeasured") and not check["wrong"]:
+        many = check["remeasured"]
+        return f"{result.engine} engine, {many} {'cells agree' if many > 1 else 'cell agrees'} with hooks"
+    if not check["controls"]:
+        return f"{result.engine} engine, cells of an earlier sweep" if check.get("reused") else ""
+    runs = "control runs agree" if check["controls"] > 1 else "control run agrees"
+    return f"{result.engine} engine, {check['controls']} {runs}"
+
+
+def made_by(result: PatchResult) -> str:
+    """Return the model, its precision and the engine."""
+    if result.is_difference:
+        return difference.of_both(result, made_by)
+    p = result.provenance
+    return (
+        f"{p['model']}, {p['weights']} weights, {p['dtype']} on {p['device']}; {p['engine']} engine, "
+        f"TransformerLens {p['versions']['transformer-lens']}"
+    )
+
+
+def resolution(result: PatchResult) -> str:
+    """Return the size below which an effect may be rounding, for the metric with the widest gap.
+
+    The errors of the two results of a difference add.
+    """
+    return f"{_error(result):.1g}"
+
+
+def _error(result: PatchResult) -> float:
+    if result.is_difference:
+        return sum(map(_error, difference.sides(result)))
+    gaps = result.data["clean"].values - result.data["corrupted"].values
+    return max(tolerance(result.provenance["dtype"], float(gap)) for gap in gaps)
+
+
+def checked(result: PatchResult) -> str:
+    """Return a sentence on how the numbers were checked while they were made."""
+    if result.is_difference:
+        return difference.of_both(result, checked)
+    reused = result.check.get("reused", 0)
+    if not reused:
+        return _remeasured(result)
+    told = (
+        f"{reused} cells were not run again: an earlier sweep wrote the same into the same runs, and had passed its "
+        "check."
+    )
+    return f"{told} {_remeasured(result)}" if result.check["controls"] else told
+
+
+def _remeasured(result: PatchResult) -> str:
+    check = result.check
+    if check.get("remeasured"):
+        if check["wrong"]:
+            return (
+                f"Check: {len(check['wrong'])} of {check['remeasured']} replayed cells did not agree with the same "
+                "cells through hooks; all were measured through hooks instead."
+            )
+        return (
+            f"Check: {check['remeasured']} of the cells were measured again through hooks and agreed "
+            f"(largest difference {check['worst_difference']:.1g})."
+        )
+    if not check["controls"]:
+        return "No batch of patches was run, so there was nothing to check."
+    batches = "the one batch" if check["controls"] == 1 else f"each of {check['controls']} batches"
+    return (
+        f"Check: in {batches}, unpatched rows run beside the patched ones gave the base run's logits again "
+        f"(largest difference {check['worst_logit_difference']:.1g})."
+    )

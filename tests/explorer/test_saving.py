@@ -1,0 +1,118 @@
+"""The Save row: files in the working directory that never replace another, and code to copy."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+
+import pandas as pd
+import pytest
+
+import patchwidgets as pw
+
+pytestmark = pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+NAME = "resid_pre_layer_pos_denoise_logit_diff"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def done(explorer):
+    explorer.run()
+    explorer.wait()
+    return explorer
+
+
+def press(explorer, name):
+    explorer._saving.buttons[name].click()
+    return explorer._saving.told.value
+
+
+def test_each_kind_is_written_under_a_name_from_the_settings(done, here):
+    endings = {
+        "csv": "csv", "png": "png", "svg": "svg", "pdf": "pdf", "settings": "json", "code": "py", "result": "nc",
+        "page": "html",
+    }  # fmt: skip
+    for name, ending in endings.items():
+        path = here / f"{NAME}.{ending}"
+        assert str(path) in press(done, name)
+        assert path.stat().st_size > 0
+    assert sorted(os.listdir(here)) == sorted(f"{NAME}.{ending}" for ending in endings.values())
+    pd.testing.assert_frame_equal(pd.read_csv(here / f"{NAME}.csv"), done.result.to_dataframe(), check_dtype=False)
+    assert json.loads((here / f"{NAME}.json").read_text()) == done.settings
+    assert (here / f"{NAME}.py").read_text() == done.result.code()
+    assert pw.PatchResult.load(here / f"{NAME}.nc").describe() == done.result.describe()
+    assert (here / f"{NAME}.svg").read_text().lstrip().startswith("<?xml")
+    assert (here / f"{NAME}.png").read_bytes().startswith(b"\x89PNG")
+    assert (here / f"{NAME}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_settings_written_open_the_same_explorer(done, here, model):
+    done.settings = {"site": "z", "direction": "noise"}
+    done.wait()
+    press(done, "settings")
+    other = pw.explore(model)
+    other.settings = json.loads((here / "z_layer_head_noise_logit_diff.json").read_text())
+    other.wait()
+    assert other.settings == done.settings
+    other.close()
+
+
+def test_nothing_is_overwritten(done, here):
+    (here / f"{NAME}.csv").write_text("mine")
+    assert f"{NAME}_2.csv" in press(done, "csv")
+    assert f"{NAME}_3.csv" in press(done, "csv")
+    assert (here / f"{NAME}.csv").read_text() == "mine"
+
+
+def test_parquet_is_written_or_says_what_is_missing(done, here, monkeypatch):
+    if importlib.util.find_spec("pyarrow"):
+        press(done, "parquet")
+        pd.testing.assert_frame_equal(pd.read_parquet(here / f"{NAME}.parquet"), done.result.to_dataframe())
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "pyarrow" else found(name, *more)
+    )
+    press(done, "parquet")
+    assert "Parquet needs the package pyarrow: pip install pyarrow." in done._saving.error.value
+    other = pw.explore(done._model)
+    assert other._saving.buttons["parquet"].description == "Parquet (needs pyarrow)"
+    other.wait()
+    other.close()
+
+
+def test_before_a_run_there_is_nothing_to_save(explorer, here):
+    assert press(explorer, "csv") == ""
+    assert "There is no result yet; press Run first." in explorer._saving.error.value
+    assert os.listdir(here) == []
+    explorer.run()
+    explorer.wait()
+    press(explorer, "csv")
+    assert explorer._saving.error.value == ""
+
+
+def test_a_folder_that_cannot_be_written_is_told(done, here, monkeypatch):
+    def full(*_args, **_more):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    press(done, "csv")
+    assert "No space left on device" in done._saving.error.value
+    assert os.listdir(here) == []
+
+
+def test_code_is_given_to_the_page_that_asks(explorer):
+    sent = []
+    explorer._saving.copy.send = lambda message: sent.append(message)
+    explorer._saving.copy._handle({"type": "copy"})
+    assert sent == [{"type": "text", "text": None}]
+    assert "press Run first" in explorer._saving.error.value
+    explorer.run()
+    explorer.wait()
+    explorer._saving.copy._handle({"type": "copy"})
+    assert sent[1]["text"] == explorer.result.code()
