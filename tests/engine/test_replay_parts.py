@@ -102,7 +102,7 @@ def remove(name: str) -> Callable[[TransformerBridge, ModelHandle], None]:
     return change
 
 
-def spread(model: TransformerBridge, handle: ModelHandle) -> None:
+def spread(model: Any, handle: ModelHandle) -> None:
     model.original_model.transformer.h[1]._hf_hook = object()
 
 
@@ -147,7 +147,7 @@ def set_config(model: TransformerBridge) -> None:
     model.cfg.some_setting = "other"
 
 
-def set_model_config(model: TransformerBridge) -> None:
+def set_model_config(model: Any) -> None:
     model.original_model.config.some_setting = 0.5
 
 

@@ -40,7 +40,8 @@ class Inside(nn.Module):
 
     def __init__(self, attention: nn.Module | None, named: bool = False) -> None:
         super().__init__()
-        self.attn, self.named, self.seen = attention, named, []  # type: ignore[var-annotated]
+        self.attn, self.named = attention, named
+        self.seen: list[Any] = []
 
     def forward(self, rows: Tensor, extra: float = 0.0) -> Any:
         if self.attn is None:
@@ -53,7 +54,9 @@ class Inside(nn.Module):
 class Block(nn.Module):
     """Holds what computes, as a bridge does."""
 
-    def __init__(self, inside: nn.Module) -> None:
+    original_component: Inside
+
+    def __init__(self, inside: Inside) -> None:
         super().__init__()
         self.original_component = inside
 
@@ -196,7 +199,8 @@ class Tree(nn.Module):
         self.own, self.weight = nn.Linear(2, 2), nn.Parameter(torch.ones(2))
         self.listed, self.paired = [self.own, 3], (self.own, outside)
         self.by_name = {"own": self.own, "outside": outside, "number": 4}
-        self.bound, self.foreign, self.hook_conversion = self.call, outside.forward, rule
+        self.foreign: Any = outside.forward
+        self.bound, self.hook_conversion = self.call, rule
         self.conversion_rule: Rule | None = None
         self.kept = torch.Size([1, 2])
 
