@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,10 @@ class Sweep:
     def cells(self) -> list[Cell]:
         """All that is to be measured."""
         return [(cell, lane) for cell in self.task.plan.order.tolist() for lane in self.task.lanes]
+
+    def given(self, **settings: Any) -> Sweep:
+        """Return the same with other settings of its task, whatever its tapes take."""
+        return replace(self, task=replace(self.task, **settings))
 
     def cell(self, **where: int) -> int:
         """Return the number of the cell with these indices."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -33,9 +37,25 @@ def test_a_layer_is_open_as_the_model_has_it(name: str) -> None:
     assert not any(point.fwd_hooks for point in handle.hooks.values())
 
 
+@contextmanager
+def counted(model: Any) -> Iterator[list[tuple[int, ...]]]:
+    """Yield the shapes of the texts that the model runs meanwhile."""
+    texts: list[tuple[int, ...]] = []
+    hook = model.original_model.register_forward_pre_hook(
+        lambda module, args, kwargs: texts.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    try:
+        yield texts
+    finally:
+        hook.remove()
+
+
 @pytest.mark.parametrize("name", ["gptj", "opt"])
-def test_a_model_that_shows_other_scores_than_it_uses_is_causal(name: str) -> None:
-    found = open_attention(handle_of(family_of(name).bridged), CLEAN)
+def test_a_model_that_shows_other_scores_than_it_uses_is_causal_and_is_not_run(name: str) -> None:
+    model = family_of(name).bridged
+    with counted(model) as texts:
+        found = open_attention(handle_of(model), CLEAN)
+    assert (1, LENGTH) not in texts
     assert len(found) == LAYERS
     for mask in found:
         assert mask.tolist() == torch.ones(HEADS, LENGTH, LENGTH).tril().bool().tolist()
@@ -66,18 +86,11 @@ def test_a_place_is_open_where_its_layer_is_on_a_text_of_its_length() -> None:
 
 def test_the_model_is_run_once_a_length_and_only_for_attention() -> None:
     model = family_of("mistral").bridged
-    texts: list[tuple[int, ...]] = []
-    hook = model.original_model.register_forward_pre_hook(
-        lambda module, args, kwargs: texts.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
-    )
-    try:
-        for hooks, expected in (([Z], []), ([Z, SCORES], [(1, 3), (1, 7)]), ([PATTERN], [(1, 3), (1, 7)])):
-            texts.clear()
+    for hooks, expected in (([Z], []), ([Z, SCORES], [(1, 3), (1, 7)]), ([PATTERN], [(1, 3), (1, 7)])):
+        with counted(model) as texts:
             where = open_at(handle_of(model), [SHORT, LONG, SHORT], "clean", hooks, matched=True)
-            assert sorted(texts) == expected
-            assert bool(where(target("z", layer=1, head=0), LONG))
-    finally:
-        hook.remove()
+        assert sorted(texts) == expected
+        assert bool(where(target("z", layer=1, head=0), LONG))
 
 
 def test_what_is_closed_is_kept() -> None:

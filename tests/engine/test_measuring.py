@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,7 @@ from patchwidgets.engine.measuring import Check, Hooked, _batches
 from patchwidgets.engine.memory import text_bytes
 from patchwidgets.errors import PatchError
 from tests import models
-from tests.engine.replaying import Sweep, run_of, sweep
-
-
-def wide(made: Sweep, **fields: Any) -> Sweep:
-    """Return a sweep with other settings, whatever its tapes take."""
-    for name, value in fields.items():
-        object.__setattr__(made.task, name, value)
-    return made
+from tests.engine.replaying import run_of, sweep
 
 
 @pytest.fixture
@@ -106,7 +100,7 @@ def test_batches_grow_to_a_fraction_of_a_second(gpt2: TransformerBridge, monkeyp
             return took(self, cells, *rest, **options)
 
         with monkeypatch.context() as patched:
-            patched.setattr(measuring.time, "perf_counter", lambda: clock[0])
+            patched.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
             patched.setattr(Hooked, "values", timed)
             return [len(cells) for cells, _ in Hooked(made.task).measure(made.task.plan.order, run_of(made))]
 
@@ -114,9 +108,9 @@ def test_batches_grow_to_a_fraction_of_a_second(gpt2: TransformerBridge, monkeyp
     assert sizes(0.0) == [8, 16, 24]
     assert sizes(0.3 / 12) == [8, 12, 12, 12, 4]
     assert sizes(1.0) == [8] * 6
-    wide(made, memory=2 * 12 * text_bytes(made.task.handle, 7, 1))
+    made = made.given(memory=2 * 12 * text_bytes(made.task.handle, 7, 1))
     assert sizes(0.0) == [8, 10, 10, 10, 10]
-    wide(made, memory=2 * 5 * text_bytes(made.task.handle, 7, 1))
+    made = made.given(memory=2 * 5 * text_bytes(made.task.handle, 7, 1))
     assert sizes(0.0) == [3] * 16
 
 
@@ -130,8 +124,8 @@ def test_no_more_runs_go_through_than_fit(gpt2: TransformerBridge) -> None:
         made = sweep(gpt2, pw.Dataset([*PAIRS, pair]), "resid_mid", "layer", metric=metric)
         one = text_bytes(made.task.handle, 5, kept)
         for runs, most in ((4, 2), (9, 7), (3, 1), (2, 1), (0, 1), (10**6, 2048 // 5)):
-            assert Hooked(wide(made, memory=2 * runs * one).task)._most_rows() == most
-        assert Hooked(wide(made, memory=2 * 9 * one - 2).task)._most_rows() == 6
+            assert Hooked(made.given(memory=2 * runs * one).task)._most_rows() == most
+        assert Hooked(made.given(memory=2 * 9 * one - 2).task)._most_rows() == 6
 
 
 def test_values_come_in_batches_with_and_without_unpatched_rows(

@@ -71,6 +71,14 @@ def test_the_head_of_a_model_gives_its_logits(name: str, cap: float | None) -> N
     torch.testing.assert_close(head(final, COLUMNS), logits[..., COLUMNS])
 
 
+@torch.no_grad()
+def test_the_bias_of_some_columns_is_theirs(own: Any) -> None:
+    own.unembed.original_component.bias.copy_(torch.arange(float(models.VOCAB)))
+    head = take_apart(handle_of(own)).head
+    stream = torch.randn(2, 32, dtype=torch.float64)
+    torch.testing.assert_close(head(stream, COLUMNS), head(stream)[..., COLUMNS])
+
+
 def test_the_fastest_way_that_reaches_every_hook_is_taken() -> None:
     fast, slow = Way(True, True, {"blocks.0.a": "project"}), Way(False, False, {"blocks.0.a": "", "blocks.0.b": ""})
     stack = Stack([], {}, Head(abs, abs, None, None, None), 4, {}, [fast, slow])

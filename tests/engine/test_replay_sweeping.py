@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,9 @@ def corners(made: Sweep) -> list[int]:
 
 
 def test_a_few_cells_come_first_and_two_are_measured_again(grid: Sweep) -> None:
-    engine, run = engine_of(grid), run_of(grid)
+    made = grid.given(rate=19.0)
+    engine, run = engine_of(made), run_of(made)
     assert (engine.name, engine.settled) == ("replay", False)
-    object.__setattr__(grid.task, "rate", 19.0)
     told = [(cells.tolist(), engine.settled, grid.task.check.remeasured) for cells, _ in measured(engine, run)]
     # No cell at the first position costs a thirtieth of all or less: the two that are judged lead.
     first, *rest = told
@@ -84,51 +85,35 @@ def test_the_cheapest_cells_come_before_what_is_judged(gpt2: TransformerBridge) 
     assert sorted(cell for cells, _ in told for cell in cells) == sorted(made.task.plan.order.tolist())
 
 
-class Clock:
-    """A time that passes only where a test lets it."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize("took", [0.5, 2.0])
 def test_a_wave_is_as_large_as_the_one_before_it_was_fast(
     grid: Sweep, took: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, rates, next_, run_ = Clock(), [], Waves.next, Replay.run
+    made, clock, rates = grid.given(rate=5.0), [0.0], []
+    next_, running = Waves.next, Replay.run
 
     def noting(self: Waves, rate: float, first: Sequence[int] = ()) -> list[int]:
         rates.append(rate)
         return next_(self, rate, first)
 
     def slow(self: Replay, *rest: Any) -> Any:
-        clock.now += took
-        return run_(self, *rest)
+        clock[0] += took
+        return running(self, *rest)
 
-    monkeypatch.setattr(sweeping.time, "perf_counter", clock)
+    monkeypatch.setattr(sweeping, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(Waves, "next", noting)
     monkeypatch.setattr(Replay, "run", slow)
-    object.__setattr__(grid.task, "rate", 5.0)
-    waves, sizes = Waves(grid.replay, grid.task, grid.task.plan.order), []
-    engine, run = engine_of(grid), run_of(grid)
-    settled = []
-    for cells, _ in measured(engine, run):
-        settled.append(engine.settled)
-        sizes.append(waves.cost(cells.tolist()))
-    costs = sizes[-len(rates[1:]) :] if len(rates) > 1 else []
-    # Until the first cells are judged the plain runs' rate counts.
-    for rate, known, cost in zip(rates[-len(sizes) :], settled, sizes, strict=True):
-        assert rate == (cost / took if known else 5.0)
-    assert costs
-    assert any(settled)
+    waves, engine = Waves(made.replay, made.task, made.task.plan.order), engine_of(made)
+    # What every wave cost, and whether the first cells had been judged before it.
+    told = [(waves.cost(cells.tolist()), engine.settled) for cells, _ in measured(engine, run_of(made))]
+    assert {settled for _, settled in told} == {False, True}
+    # Until then the plain runs' rate counts. No cell was cheap enough to come before all waves.
+    assert rates == [5.0, *(cost / took if settled else 5.0 for cost, settled in told)]
 
 
 def test_a_sweep_that_is_cancelled_ends_where_cells_are_left(grid: Sweep) -> None:
-    engine, run = engine_of(grid), run_of(grid)
-    object.__setattr__(grid.task, "rate", 1.0)
+    made = grid.given(rate=1.0)
+    engine, run = engine_of(made), run_of(made)
     found = measured(engine, run)
     next(found)
     run.cancel()
@@ -138,8 +123,8 @@ def test_a_sweep_that_is_cancelled_ends_where_cells_are_left(grid: Sweep) -> Non
 
 
 def test_all_that_is_measured_is_judged_though_cancelled(grid: Sweep) -> None:
-    engine, run = engine_of(grid), run_of(grid)
-    object.__setattr__(grid.task, "rate", 1e9)
+    made = grid.given(rate=1e9)
+    engine, run = engine_of(made), run_of(made)
     for _ in measured(engine, run):
         if run.done == run.total:
             run.cancel()

@@ -132,9 +132,7 @@ def test_the_cheapest_keep_to_the_memory_and_the_batch_size(deep: TransformerBri
 
 def memory_of(deep: TransformerBridge, memory: int, **options: Any) -> Waves:
     """Return the waves of a sweep that is given so much memory, whatever its tapes take."""
-    made = sweep(deep, models.PAIR, "resid_pre", **options)
-    object.__setattr__(made.task, "memory", memory)
-    return waves_of(made)
+    return waves_of(sweep(deep, models.PAIR, "resid_pre", **options).given(memory=memory))
 
 
 @pytest.mark.parametrize(
