@@ -72,9 +72,11 @@ def test_the_head_of_a_model_gives_its_logits(name: str, cap: float | None) -> N
 
 
 @torch.no_grad()
-def test_the_bias_of_some_columns_is_theirs(own: Any) -> None:
-    own.unembed.original_component.bias.copy_(torch.arange(float(models.VOCAB)))
+def test_some_columns_are_made_of_their_own_weights_and_bias(own: Any) -> None:
+    last = own.unembed.original_component
+    last.bias.copy_(torch.arange(float(models.VOCAB)))
     head = take_apart(handle_of(own)).head
+    assert head.weight is last.weight
     stream = torch.randn(2, 32, dtype=torch.float64)
     torch.testing.assert_close(head(stream, COLUMNS), head(stream)[..., COLUMNS])
 
