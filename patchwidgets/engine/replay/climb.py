@@ -15,7 +15,7 @@ from ..plan import Target, hook_of
 from .groups import Bunch, Group, Placed, bunched, joined, packed
 from .items import Item, between
 from .parts import Stack
-from .seams import ATTEND, ENTRY, EXIT, FINISH, PROJECT
+from .seams import ATTEND, ENTRY, FINISH, PROJECT
 from .tape import Tape
 
 _ROWS = 512
@@ -64,7 +64,7 @@ class Climb:
             attending = [number for number in some if items[number].attends(layer)]
             groups = joined([*live, *self._begun(items, attending, layer, fronts)])
             for group in groups:
-                self._write(group, layer, ENTRY)
+                self._write(group, layer)
             pieces = [piece for group in groups for piece in group.pieces(_ROWS, self._runs)]
             self._project(pieces, layer)
             waste = _IDLE / self._per_row if self.way.projects else -1
@@ -180,9 +180,7 @@ class Climb:
                     pack.joined("stream"), pack.joined("attended"), args, kwargs, mixing=self.way.mixes
                 )
             for piece, stream in zip(pack.pieces, pack.apart(out), strict=True):
-                done = Group(piece.items, piece.rows, piece.first, stream)
-                self._write(done, layer, EXIT)
-                yield done
+                yield Group(piece.items, piece.rows, piece.first, stream)
         for group in groups:
             if not group.stream.shape[1]:
                 yield group
@@ -199,15 +197,13 @@ class Climb:
     def _read(self, group: Group) -> Tensor:
         first, last = self.reads
         final = self.tape.inputs[-1][group.rows, first : last + 1]
-        low, high = max(first, group.first), min(last, group.last)
-        if low <= high:
-            final[:, low - first : high - first + 1] = group.stream[:, low - group.first : high - group.first + 1]
+        final[:, group.first - first : group.last - first + 1] = group.stream
         return final
 
-    def _write(self, group: Group, layer: int, phase: str) -> None:
-        """Write into the stream itself, where a block begins or ends."""
+    def _write(self, group: Group, layer: int) -> None:
+        """Write into the stream itself, where a block begins."""
         for at, item in enumerate(group.items):
-            for target in item.at(layer, phase):
+            for target in item.at(layer, ENTRY):
                 self._put(group.stream[at], target, item, group.first, group.last, group.first)
 
     def _edits(self, placed: Sequence[Placed], origin: int | None = None) -> dict[str, Edit]:

@@ -19,7 +19,7 @@ from ..handle import ModelHandle
 from ..model import HookPoint
 from .copies import Copies
 from .fused import fuse
-from .seams import ENTRY, EXIT, NotReplayable, Part
+from .seams import ENTRY, NotReplayable, Part
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Head:
             logits = self.unembed(normed)
             logits = logits if columns is None else logits[..., columns]
         else:
-            logits = normed @ self.weight[columns].T
+            # Row by row, so that a row has the same logits to the last bit whatever stands beside it.
+            wide = torch.promote_types(normed.dtype, torch.float32)
+            logits = (normed[..., None, :].to(wide) * self.weight[columns].to(wide)).sum(-1).to(normed.dtype)
             logits = logits if self.bias is None else logits + self.bias[columns]
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
 
@@ -68,7 +70,7 @@ class Stack:
         points: the model's hook names -> the parts' own hook points.
         head: what follows the last block.
         heads: how many heads an attention has.
-        ends: hook name -> ENTRY or EXIT, for the hooks at which a block begins or ends.
+        begins: hook name -> ENTRY, for the hooks at which a block begins.
         ways: how the blocks can be run in pieces, the fastest first; proven.
     """
 
@@ -76,7 +78,7 @@ class Stack:
     points: dict[str, HookPoint]
     head: Head
     heads: int
-    ends: dict[str, str]
+    begins: dict[str, str]
     ways: list[Way] = field(default_factory=list)
 
     @property
@@ -117,17 +119,12 @@ def take_apart(handle: ModelHandle) -> Stack:
         fuse(each)
     parts = [Part(i, new, shared[old.attn]) for i, (old, new) in enumerate(zip(blocks, copies, strict=True))]
     points = {name: shared[point] for name, point in handle.hooks.items() if point in shared}
-    ends = {}
-    for name, point in points.items():
-        for new in copies:
-            if point is new.hook_in:
-                ends[name] = ENTRY
-            elif point is new.hook_out:
-                ends[name] = EXIT
+    entries = {id(new.hook_in) for new in copies}
+    begins = {name: ENTRY for name, point in points.items() if id(point) in entries}
     last = unembed.original_component
     plain = isinstance(last, nn.Linear)
     head = Head(norm, unembed, last.weight if plain else None, last.bias if plain else None, _cap(bridge))
-    return Stack(parts, points, head, handle.n_heads, ends)
+    return Stack(parts, points, head, handle.n_heads, begins)
 
 
 def _cap(bridge: Any) -> float | None:

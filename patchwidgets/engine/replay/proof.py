@@ -53,7 +53,7 @@ def _proven(handle: ModelHandle, stack: Stack, recorder: Taping, *, projects: bo
         raise
     except Exception as error:
         raise NotReplayable(f"its blocks do not run on a part of a prompt: {type(error).__name__}: {error}") from error
-    return replace(way, phases=stack.ends | _phases(handle, fired))
+    return replace(way, phases=stack.begins | _phases(handle, fired))
 
 
 def _prove_part(stack: Stack, way: Way, tape: Tape, layer: int, cut: int, fired: dict[str, Counter[str]]) -> None:

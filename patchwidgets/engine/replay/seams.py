@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from ...errors import PatchError
 from ..gate import let_go
 
-FRONT, ENTRY, PROJECT, ATTEND, FINISH, EXIT = "front", "entry", "project", "attend", "finish", "exit"
+FRONT, ENTRY, PROJECT, ATTEND, FINISH = "front", "entry", "project", "attend", "finish"
 """Where a hook is: before all blocks; at a block's input; where queries, keys and values are made; from there on in the
-attention; after that; at the block's output."""
+attention; after that, up to the block's output."""
 
 
 class NotReplayable(PatchError):
@@ -141,8 +141,6 @@ class Part:
         finally:
             for projection in self._projections:
                 projection.given = None
-            if self._output is not None:
-                self._output.stops = False
             let_go(self._attention)
 
     def _stopped(self, rows: Tensor, args: Sequence[Any], kwargs: dict[str, Any], *, before: bool) -> Tensor:

@@ -44,7 +44,7 @@ class Tape:
 
         `late` [run, pos] says where a text begins later still.
         """
-        one = len(rows) > 0 and bool((rows == rows[0]).all())
+        one = bool((rows == rows[0]).all())
         which = rows[:1] if one else rows
         prefix = Prefix(self.keys[layer][which], self.values[layer][which], start, late)
         return self.sides[layer].cut(start, len(rows), prefix)
