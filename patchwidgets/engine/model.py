@@ -35,12 +35,34 @@ __all__ = ["HookPoint", "Loaded", "TransformerBridge", "as_bridge", "first_line"
 class Loaded(NamedTuple):
     """What a model was loaded from: a Hub name, or the path of a folder or a file; None for the embedded model.
 
-    `tokenizer` is the one that was given, if any.
+    `tokenizer` and `device_map` are those that were given, if any.
     """
 
     what: str | None
     revision: str | None
     tokenizer: Any
+    device_map: Any = None
+
+
+class _Place(NamedTuple):
+    """Where a model is loaded to: one device, by default CUDA where there is one, or as a map says."""
+
+    device: Any
+    device_map: Any
+
+    @property
+    def one(self) -> Any:
+        """The one device."""
+        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def spread(self) -> dict[str, Any]:
+        """What `from_pretrained` is given."""
+        return {} if self.device_map is None else {"device_map": self.device_map}
+
+    def put(self, model: Any) -> Any:
+        """Return the model on the one device; one that is spread stays so."""
+        return model.to(self.one) if self.device_map is None else model
 
 
 _LOADED: weakref.WeakKeyDictionary[TransformerBridge, Loaded] = weakref.WeakKeyDictionary()
@@ -58,6 +80,7 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
+    device_map: Any = None,
 ) -> TransformerBridge:
     """Return a model to patch, as a TransformerLens TransformerBridge with raw weights and eager attention.
 
@@ -66,8 +89,9 @@ def load_model(
     Face model is bridged in place: its modules are wrapped, so use the returned model from then on. A `tokenizer` that
     is given is used as it is.
 
-    `device` defaults to CUDA where there is one, else the CPU; `dtype` to float32. Raises ModelError for what cannot be
-    loaded.
+    `device` defaults to CUDA where there is one, else the CPU; `dtype` to float32. `device_map`, in its place, spreads
+    a model that is larger than one device over several, as transformers' `from_pretrained` does ("auto", or a dict of
+    modules). Such a model is measured through hooks. Raises ModelError for what cannot be loaded.
 
     >>> model = load_model()
     >>> model.cfg.n_layers
@@ -75,19 +99,22 @@ def load_model(
     """
     kind = _dtype(dtype)
     _check_device(device)
+    if device is not None and device_map is not None:
+        raise ModelError("device= puts a model on one device and device_map= on several; give one of them.")
     _check_tokenizer(tokenizer)
     if what is None or isinstance(what, (str, os.PathLike)):
         _check_revision(what, revision)
-        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        place = _Place(device, device_map)
         with _quiet():
-            bridge = as_bridge(_load(what, tokenizer, target, kind or torch.float32, revision))
-        _LOADED[bridge] = _origin(what, revision, tokenizer, bridge)
+            bridge = as_bridge(_load(what, tokenizer, place, kind or torch.float32, revision))
+        _LOADED[bridge] = _origin(what, revision, tokenizer, bridge, device_map)
         return bridge
     if revision is not None:
         raise ModelError("revision= names a version on the Hub; it does not apply to a model that is loaded already.")
-    if device is not None or kind is not None:
+    if device is not None or kind is not None or device_map is not None:
         raise ModelError(
-            "device= and dtype= do not apply to a model that is loaded already; move it with model.to(...) before."
+            "device=, device_map= and dtype= do not apply to a model that is loaded already; move it with "
+            "model.to(...), or load it with a device_map, before."
         )
     refuse_hooked_transformer(what)
     if isinstance(what, torch.nn.Module) and not isinstance(what, TransformerBridge):
@@ -115,16 +142,16 @@ def as_bridge(model: Any) -> TransformerBridge:
     return model
 
 
-def _load(what: Any, tokenizer: Any, device: Any, dtype: torch.dtype, revision: str | None) -> TransformerBridge:
+def _load(what: Any, tokenizer: Any, place: _Place, dtype: torch.dtype, revision: str | None) -> TransformerBridge:
     if what is None:
-        return _load_folder(embedded.folder(), tokenizer, device, dtype)
+        return _load_folder(embedded.folder(), tokenizer, place, dtype)
     if not str(what).strip():
         raise ModelError("the model's name is empty; give a Hub name, a folder or a .gguf file, or nothing at all.")
     path = Path(what).expanduser()
     if path.suffix == ".gguf":
-        return _load_gguf(path, tokenizer, device, dtype)
+        return _load_gguf(path, tokenizer, place, dtype)
     if path.is_dir():
-        return _load_folder(path, tokenizer, device, dtype)
+        return _load_folder(path, tokenizer, place, dtype)
     if path.is_file():
         raise ModelError(f"{str(what)!r} is a file; give the folder it is in, with config.json, or a .gguf file.")
     if isinstance(what, os.PathLike) or path.is_absolute() or str(what).startswith((".", "~")):
@@ -132,7 +159,7 @@ def _load(what: Any, tokenizer: Any, device: Any, dtype: torch.dtype, revision: 
             f"there is no folder {str(what)!r}; give a folder with config.json and weights, or a Hub name."
         )
     try:
-        return _load_hub(str(what), tokenizer, device, dtype, revision)
+        return _load_hub(str(what), tokenizer, place, dtype, revision)
     except ModelError:
         raise
     except Exception as error:
@@ -142,18 +169,20 @@ def _load(what: Any, tokenizer: Any, device: Any, dtype: torch.dtype, revision: 
         ) from error
 
 
-def _origin(what: str | os.PathLike[str] | None, revision: str | None, tokenizer: Any, bridge: Any) -> Loaded:
+def _origin(
+    what: str | os.PathLike[str] | None, revision: str | None, tokenizer: Any, bridge: Any, device_map: Any
+) -> Loaded:
     """Return what leads to the same model again: a full path from any folder, and the very version on the Hub."""
     if what is None:
-        return Loaded(None, None, tokenizer)
+        return Loaded(None, None, tokenizer, device_map)
     path = Path(what).expanduser()
     if path.exists():
-        return Loaded(str(path.resolve()), None, tokenizer)
+        return Loaded(str(path.resolve()), None, tokenizer, device_map)
     commit = getattr(getattr(bridge.original_model, "config", None), "_commit_hash", None)
-    return Loaded(str(what), commit or revision, tokenizer)
+    return Loaded(str(what), commit or revision, tokenizer, device_map)
 
 
-def _load_hub(name: str, tokenizer: Any, device: Any, dtype: torch.dtype, revision: str | None) -> TransformerBridge:
+def _load_hub(name: str, tokenizer: Any, place: _Place, dtype: torch.dtype, revision: str | None) -> TransformerBridge:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(name, revision=revision)
@@ -172,12 +201,13 @@ def _load_hub(name: str, tokenizer: Any, device: Any, dtype: torch.dtype, revisi
     # What is not a causal language model to transformers TransformerLens may know how to load.
     kind = Whole if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else None
     with _as_it_is(tokenizer):
+        where = place.spread or {"device": place.one}
         return TransformerBridge.boot_transformers(
-            name, device=device, dtype=dtype, revision=revision, tokenizer=tokenizer, model_class=kind
+            name, dtype=dtype, revision=revision, tokenizer=tokenizer, model_class=kind, **where
         )
 
 
-def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> TransformerBridge:
+def _load_folder(folder: Path, tokenizer: Any, place: _Place, dtype: torch.dtype) -> TransformerBridge:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if not (folder / "config.json").is_file():
@@ -186,8 +216,9 @@ def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) 
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         refuse_other_kinds(config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation="eager", dtype=dtype, local_files_only=True, output_loading_info=True
-        )
+            folder, attn_implementation="eager", dtype=dtype, local_files_only=True, output_loading_info=True,
+            **place.spread,
+        )  # fmt: skip
         model, told = loaded
     except ModelError:
         raise
@@ -196,8 +227,8 @@ def _load_folder(folder: Path, tokenizer: Any, device: Any, dtype: torch.dtype) 
     refuse_missing(told, model, f"the folder {str(folder)!r}", "Give the whole model's folder.")
     name = str(folder.resolve())
     if tokenizer is None:
-        return _boot(model.to(device), _folder_tokenizer(folder), name, given=False)
-    return _boot(model.to(device), tokenizer, name)
+        return _boot(place.put(model), _folder_tokenizer(folder), name, given=False)
+    return _boot(place.put(model), tokenizer, name)
 
 
 def _folder_tokenizer(folder: Path) -> Any:
@@ -215,7 +246,7 @@ def _folder_tokenizer(folder: Path) -> Any:
         ) from error
 
 
-def _load_gguf(path: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> TransformerBridge:
+def _load_gguf(path: Path, tokenizer: Any, place: _Place, dtype: torch.dtype) -> TransformerBridge:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not path.is_file():
@@ -226,12 +257,13 @@ def _load_gguf(path: Path, tokenizer: Any, device: Any, dtype: torch.dtype) -> T
         raise ModelError("reading a .gguf file needs the gguf package: pip install 'patchwidgets[gguf]'.") from error
     try:
         read = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=dtype, attn_implementation="eager", local_files_only=True
-        )
+            path.parent, gguf_file=path.name, dtype=dtype, attn_implementation="eager", local_files_only=True,
+            **place.spread,
+        )  # fmt: skip
         words = tokenizer or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except Exception as error:
         raise ModelError(f"the file {path.name!r} could not be read: {first_line(error)}") from error
-    return _boot(read.to(device), words, str(path.resolve()))
+    return _boot(place.put(read), words, str(path.resolve()))
 
 
 def _bridge_hugging_face(model: torch.nn.Module, tokenizer: Any) -> TransformerBridge:

@@ -71,6 +71,9 @@ def patch(
     `client.get_executor()`: its workers load the model as it was loaded here, each once, and measure the cells;
     `memory` is then what each worker may take.
 
+    Cells that a living result of the same model has are taken from it where nothing they depend on has changed: another
+    metric, other answers, more layers or positions. `result.check["reused"]` counts them.
+
     Returns a Run at once; `run.wait()` gives the PatchResult with `patched[metric, *by]`. Raises PatchError for
     anything that cannot be done as asked, before anything runs. While a sweep runs, plain forward passes of the model
     in other threads are right; passes with hooks of your own (`run_with_cache`) belong after `run.wait()`, as their

@@ -44,6 +44,7 @@ class Recipe:
         processed: whether `enable_compatibility_mode()` follows, with its own defaults.
         weights: what must come out.
         tokenizer: the one that was given. Prompts are sent as token ids, so that it changes no number.
+        device_map: the one that was given in the place of `device`.
     """
 
     what: str | None
@@ -53,6 +54,7 @@ class Recipe:
     processed: bool
     weights: Weights
     tokenizer: Any = field(default=None, compare=False, repr=False)
+    device_map: Any = field(default=None, compare=False)
 
     @property
     def told(self) -> str:
@@ -74,10 +76,16 @@ def recipe_of(handle: ModelHandle) -> Recipe:
             f"executor=: the model has hooks at {', '.join(hooks[:3])}, and the workers' models have none. Remove them "
             "with model.reset_hooks(), or leave out executor."
         )
+    if any(parameter.is_meta for parameter in handle.bridge.parameters()):
+        raise PatchError(
+            "executor=: some of the model's weights are not in memory, and cannot be compared with the workers'. "
+            "Choose a device_map without offloading, or leave out executor."
+        )
     processed = bool(getattr(handle.bridge, "compatibility_mode", False))
     return Recipe(
-        loaded.what, handle.dtype, str(handle.device), loaded.revision, processed, weights_of(handle), loaded.tokenizer
-    )
+        loaded.what, handle.dtype, str(handle.device), loaded.revision, processed, weights_of(handle), loaded.tokenizer,
+        loaded.device_map,
+    )  # fmt: skip
 
 
 def weights_of(handle: ModelHandle) -> Weights:
@@ -119,9 +127,10 @@ def _make(recipe: Recipe) -> TransformerBridge:
     bridge = load_model(
         recipe.what,
         tokenizer=recipe.tokenizer,
-        device=recipe.device,
+        device=recipe.device if recipe.device_map is None else None,
         dtype=recipe.dtype,
         revision=recipe.revision,
+        device_map=recipe.device_map,
     )
     if recipe.processed:
         bridge.enable_compatibility_mode(disable_warnings=True)
