@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from .errors import PatchError
-from .interventions import Patch
+from .interventions import INTERVENTIONS, Patch
 from .result import ESTIMATED, IMPLIED, MEASURED, STATUSES, UNAVAILABLE, PatchResult, check_result
 
 _AXES = {"pos": "positions", "dest": "destinations", "src": "sources"}
@@ -153,7 +153,7 @@ def meaning(provenance: Mapping[str, Any], parts: Sequence[tuple[str, str]]) -> 
     maps, changes = zip(*parts, strict=True)
     both = provenance["difference"]
     told = [_listing(maps, changes, both, side) for side in (0, 1)]
-    units = [Patch(side["direction"]).moved for side in both]
+    units = [_moved(side) for side in both]
     shared = f"{maps[0]}: " if maps[0] == maps[1] else ""
     sides = [
         f"{unit} in {letter}{_bracketed(name, letter)}" for unit, letter, name in zip(units, "AB", told, strict=True)
@@ -170,6 +170,12 @@ def meaning(provenance: Mapping[str, Any], parts: Sequence[tuple[str, str]]) -> 
     }
 
 
+def _moved(side: Mapping[str, Any]) -> str:
+    """Return what happens to the gap in one result; what takes nothing away neither recovers nor destroys."""
+    kind = INTERVENTIONS[side.get("intervention", "patch")]
+    return Patch(side["direction"]).moved if kind.removes(side.get("settings") or {}) else "moved"
+
+
 def _bracketed(name: str, letter: str) -> str:
     return "" if name == letter else f" ({name})"
 
@@ -183,9 +189,23 @@ def told_apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
 def _listing(maps: Sequence[str], changes: Sequence[str], both: Sequence[Mapping[str, Any]], side: int) -> str:
     """Return of one side what it does not share with the other; its letter where they share everything named here."""
     answers, prompts = ([told(p) for p in both] for told in (_answers, _prompts))
-    named = [maps, changes, answers if answers[0] != answers[1] else prompts, [str(p.get("model")) for p in both]]
+    aligned = [_aligned(p) for p in both]
+    named = [
+        maps,
+        changes,
+        aligned,
+        answers if answers[0] != answers[1] else prompts,
+        [str(p.get("model")) for p in both],
+    ]
     found = [pair[side] for pair in named if pair[0] != pair[1]]
     return ", ".join(found) or "AB"[side]
+
+
+def _aligned(provenance: Mapping[str, Any]) -> str:
+    columns = provenance.get("alignment")
+    if not columns:
+        return "no alignment"
+    return "aligned " + " ".join(f"{'-' if a is None else a}:{'-' if b is None else b}" for a, b in columns)
 
 
 def _answers(provenance: Mapping[str, Any]) -> str:

@@ -130,5 +130,7 @@ def grid_of(result: PatchResult) -> Grid:
     p = result.provenance
     labels = {axis: result.data[axis].values.tolist() for axis in result.by}
     plain = p.get("n", 1) == 1 and p.get("alignment") is None and "tokens" in p
+    # A difference of two alignments has none of its own.
+    plain = plain and len(p["tokens"]["clean"]) == len(p["tokens"]["corrupted"])
     differs = [a != b for a, b in zip(p["tokens"]["clean"], p["tokens"]["corrupted"], strict=True)] if plain else None
     return make_grid(result.by, labels, Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs))

@@ -57,6 +57,7 @@ class Task:
         rate: how many rows went through a block a second in those.
         memory: how many bytes the sweep may take beside the model.
         room: what the device has turned out to hold.
+        keeps: whether later sweeps may take its cells, and it theirs.
     """
 
     handle: ModelHandle
@@ -71,6 +72,7 @@ class Task:
     memory: int
     batch_size: int | None = None
     room: Room = field(default_factory=Room)
+    keeps: bool = True
 
     @property
     def logit_bytes(self) -> int:

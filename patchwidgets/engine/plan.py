@@ -104,6 +104,13 @@ class Plan:
         return sorted({hook_of(target) for flat in flats for target in self.targets(flat)})
 
 
+def sites_of(plan: Plan) -> list[str]:
+    """Return the names of the sites that are swept."""
+    cells = plan.site.cells if isinstance(plan.site, Joint) else ()
+    names = [site.name for places in cells for site, _ in places]
+    return list(dict.fromkeys(names)) if isinstance(plan.site, Joint) else [plan.site.name]
+
+
 def hook_of(target: Target) -> str:
     """Return the name of the hook a target is at."""
     site, place = target

@@ -14,6 +14,7 @@ from ..metrics import tolerance
 from .gate import foreign_hooks
 from .handle import ModelHandle, handle_of
 from .model import TransformerBridge, load_model, loaded_from
+from .replay.parts import THEIR_OWN, hung_on
 
 _SAMPLED = 256
 _SAME = 1e-9
@@ -76,6 +77,12 @@ def recipe_of(handle: ModelHandle) -> Recipe:
             f"executor=: the model has hooks at {', '.join(hooks[:3])}, and the workers' models have none. Remove them "
             "with model.reset_hooks(), or leave out executor."
         )
+    touched = hung_on(handle.bridge) or _replaced(handle.bridge)
+    if touched:
+        raise PatchError(
+            f"executor=: the model's module {touched} has a hook or a forward of its own, and the workers' models have "
+            "none. Take it away, or leave out executor."
+        )
     if any(parameter.is_meta for parameter in handle.bridge.parameters()):
         raise PatchError(
             "executor=: some of the model's weights are not in memory, and cannot be compared with the workers'. "
@@ -86,6 +93,15 @@ def recipe_of(handle: ModelHandle) -> Recipe:
         loaded.what, handle.dtype, str(handle.device), loaded.revision, processed, weights_of(handle), loaded.tokenizer,
         loaded.device_map,
     )  # fmt: skip
+
+
+def _replaced(bridge: Any) -> str | None:
+    """Return the name of a module whose `forward` is somebody else's."""
+    for name, module in bridge.named_modules():
+        own = module.__dict__.get("forward")
+        if own is not None and not str(getattr(own, "__module__", "")).startswith((*THEIR_OWN, "accelerate.")):
+            return str(name)
+    return None
 
 
 def weights_of(handle: ModelHandle) -> Weights:

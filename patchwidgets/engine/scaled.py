@@ -20,7 +20,7 @@ from .plan import Plan
 from .recipe import recipe_of
 from .replay.sweeping import Replayed
 from .run import Run
-from .shards import Reply, Sent, Shard, check_sendable, cut, measure, prompts_of
+from .shards import Reply, Sent, Shard, check_sendable, cut, glance_of, measure, prompts_of
 from .sweep import Sweep, launch
 from .values import Encode
 
@@ -106,7 +106,8 @@ class _Scaled(Sweep):
         order = self.plan.order[run.status[self.plan.order] == PENDING]
         if not len(order):
             return
-        shards = cut(self.plan, order, self.plain, self.crew.workers, self.sent)
+        glance = glance_of(self.baseline, self.lanes)
+        shards = cut(self.plan, order, glance, self.lanes, self.crew.workers, self.sent)
         self.shards = len(shards)
         left = Counter(shard.step for shard in shards)
         tables: dict[int, np.ndarray] = {}

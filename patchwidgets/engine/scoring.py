@@ -52,6 +52,10 @@ class Scorer:
         for lane in lanes:
             self.items.setdefault(lane.item, []).append(lane)
 
+    def entries(self, lane: Lane) -> tuple[int, ...] | None:
+        """Return the tokens whose logits the metrics read in a lane, None meaning all."""
+        return tuple(_tokens(lane.pair)) if self.narrow else None
+
     def columns(self, lane: Lane) -> Tensor | None:
         """Return the entries of the vocabulary that the metrics read in a lane, None meaning all."""
         return torch.tensor(_tokens(lane.pair), device=self.device) if self.narrow else None

@@ -74,6 +74,8 @@ def _no_datasets(over: object) -> Any:
 class Sweep:
     """The work of one sweep's thread. `plain` holds the metrics of the plain runs, [metric, item, run]."""
 
+    keeps = True
+
     def __init__(
         self, handle: ModelHandle, plan: Plan, batch_size: int | None, encode: Encode, engine: str | None,
         memory: int | None,
@@ -199,7 +201,7 @@ class Sweep:
         assert self.value is not None
         task = Task(
             self.handle, self.plan, self.lanes, self.scorer, self.baseline, self.standing, self.value, self.check,
-            self.rate, self.memory, self.batch_size,
+            self.rate, self.memory, self.batch_size, keeps=self.keeps,
         )  # fmt: skip
         try:
             if len(order):

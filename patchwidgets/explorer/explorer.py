@@ -87,9 +87,10 @@ class Explorer(HasShelf, w.VBox):
         self._drilldown = Drilldown(self._handle, group, lock, self._worker.submit, form.prompts_of)
         self._screen = Screen(group, lock, form.aligning, form.controls, self._drilldown, self._publish)
         self._map = self._screen.map
-        self._shelf = Shelf(self._handle, form, lock, lambda settings: self._publish(settings=settings))
+        self._shelf = Shelf(self._handle, form, lock, self._enter)
         self._closed = False
-        self._saving = Saving(lambda: (self.result, self._form.settings))
+        self._shown: dict[str, Any] = {}  # The settings that the result on screen was asked by.
+        self._saving = Saving(lambda: (self.result, self._shown))
         super().__init__([*self._screen.layout(self._entry), self._saving.box, self._shelf.box])
         self.add_class("pw-x-root")
         self._entry.set(pair, self._handle.tokenizer.text)
@@ -192,6 +193,13 @@ class Explorer(HasShelf, w.VBox):
                 return proposal["value"]
             return self._form.completed(proposal["value"])
 
+    def _enter(self, settings: dict[str, Any]) -> None:
+        """Assign settings, also those that the trait has: a prompt may have been typed in since, or no run be shown."""
+        same = self._form.completed(settings) == self.settings
+        self.settings = settings
+        if same:
+            self._settings_assigned({"new": self.settings})
+
     @t.observe("settings")
     def _settings_assigned(self, change: dict[str, Any]) -> None:
         """Change the Explorer when its settings were assigned from outside."""
@@ -275,6 +283,7 @@ class Explorer(HasShelf, w.VBox):
     def _start(self, plan: Plan, asked: dict[str, Any]) -> Run:
         self._entry.complain(None)
         run = self._shelf.run_of(plan, asked)
+        self._shown = asked
         self._write_settings()
         self._screen.show(plan, asked["metric"], run)
         self._shelf.shown(asked, run)

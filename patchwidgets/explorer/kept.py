@@ -89,6 +89,9 @@ class Kept:
         self._count += 1
         self._runs[key] = Entry(self._count, settings, plan, run, time.time() if at is None else at, foreign)
         self._runs.move_to_end(key)
+        for idle in [each for each, entry in self._runs.items() if entry.run.finished and not entry.run.complete]:
+            if idle != key:
+                del self._runs[idle]
         while len(self._runs) > _MOST:
             self._runs.popitem(last=False)
 
@@ -97,9 +100,15 @@ class Kept:
         for key in [key for key, entry in self._runs.items() if entry.number == number]:
             del self._runs[key]
 
-    def clear(self) -> None:
-        """Forget every run."""
-        self._runs.clear()
+    def clear(self, spare: Run | None = None) -> None:
+        """Forget every run, but for `spare` while it is under way."""
+        left = [(key, entry) for key, entry in self._runs.items() if entry.run is spare and not entry.run.finished]
+        self._runs = OrderedDict(left)
+
+    @property
+    def room(self) -> int:
+        """How many runs can be added without one that is whole or under way being forgotten."""
+        return _MOST - sum(not entry.run.finished or entry.run.complete for entry in self._runs.values())
 
 
 class Pause:

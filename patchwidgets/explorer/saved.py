@@ -23,6 +23,8 @@ from .kept import Entry
 
 FORMAT = "patchwidgets shelf 1"
 INDEX = "shelf.json"
+_LONG = 1e11
+"""No time is so many seconds, nor since 1970."""
 _OURS = "Give a folder that explorer.save_shelf(folder) wrote."
 _SETTINGS = ("clean", "corrupted", "answer", "foil", "alignment", "site", "by", "intervention", "direction", "metric")
 
@@ -58,6 +60,16 @@ class FinishedRun(Run):
         self._settled.set()
 
 
+def as_json(data: dict[str, Any]) -> str:
+    """Return settings as a file has them; PatchError for an answer that is an object of this session."""
+    try:
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    except TypeError as error:
+        raise PatchError(
+            f"these settings cannot be written: {error}. Give the answer as text or as a token id."
+        ) from error
+
+
 def write_shelf(entries: Sequence[Entry], folder: Path) -> Path:
     """Write entries into a new folder, whole or not at all, and return it."""
     if not entries:
@@ -75,7 +87,7 @@ def write_shelf(entries: Sequence[Entry], folder: Path) -> Path:
             result.save(partial / file)
             listed.append({"file": file, "settings": entry.settings, "seconds": entry.run.seconds, "at": entry.at})
         index = {"format": FORMAT, "entries": listed}
-        (partial / INDEX).write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (partial / INDEX).write_text(as_json(index), encoding="utf-8")
     return folder
 
 
@@ -86,7 +98,7 @@ def read_shelf(folder: Path) -> list[Saved]:
         raise FileError(f"{str(folder)!r} is no saved shelf: it has no {INDEX}. {_OURS}")
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FileError(f"{str(path)!r} cannot be read: {error}. {_OURS}") from error
     found = index.get("format") if isinstance(index, dict) else None
     if found != FORMAT:
@@ -106,8 +118,13 @@ def _read(folder: Path, entry: Mapping[str, Any]) -> Saved:
         raise FileError(f"{path!r} is damaged: the settings of {file!r} are not the Explorer's. {_OURS}")
     if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
         raise FileError(f"{path!r} is damaged: the times of {file!r} are no numbers. {_OURS}")
+    if not all(0 <= number < _LONG for number in numbers):  # type: ignore[operator]
+        raise FileError(f"{path!r} is damaged: the times of {file!r} cannot be. {_OURS}")
     result = PatchResult.load(folder / file)
-    other = _other(settings, result)
+    try:
+        other = _other(settings, result)
+    except (KeyError, TypeError) as error:
+        raise FileError(f"{str(folder / file)!r} lacks {error} in its origin. {_OURS}") from error
     if other:
         raise FileError(f"{path!r} is damaged: by its settings {file!r} has another {other} than by itself. {_OURS}")
     return Saved(settings, result, float(numbers[0]), float(numbers[1]))  # type: ignore[arg-type]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..errors import PatchError
 from ..files import written_whole
 from ..result import PatchResult
 from ..views import CopyButton
+from .saved import as_json
 from .text import Line
 
 Settings = dict[str, Any]
@@ -53,7 +54,7 @@ def _figure(ending: str) -> Callable[[PatchResult, Settings, Path], None]:
 
 
 def _settings(_result: PatchResult, settings: Settings, path: Path) -> None:
-    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(as_json(settings), encoding="utf-8")
 
 
 def _code(result: PatchResult, _settings: Settings, path: Path) -> None:
@@ -82,11 +83,14 @@ KINDS = {
 """What the menu offers, by name."""
 
 
+_NOTHING = "there is no whole result; press Run, or wait for the run to end."
+
+
 class Saving:
     """A row of buttons below the map. `shown()` gives the result on screen, None for none, and its settings."""
 
     def __init__(self, shown: Callable[[], tuple[PatchResult | None, Settings]]) -> None:
-        self._shown = shown
+        self._shown, self._writing = shown, threading.Lock()
         self.copy = CopyButton("Copy code", hint="copy a TransformerLens script that measures this again")
         self.copy.on_ask(self._code)
         self.buttons = {name: _button(kind) for name, kind in KINDS.items()}
@@ -105,12 +109,19 @@ class Saving:
         """
         kind, (result, settings) = KINDS[name], self._shown()
         if result is None:
-            raise PatchError("there is no result yet; press Run first.")
+            raise PatchError(_NOTHING)
         if kind.needs and importlib.util.find_spec(kind.needs) is None:
             raise PatchError(f"{kind.label} needs the package {kind.needs}: pip install {kind.needs}.")
-        path = free_path(Path.cwd() if folder is None else folder, name_of(settings), kind.ending)
-        with written_whole(path) as partial:
-            kind.write(result, settings, partial)
+        folder = Path.cwd() if folder is None else folder
+        with (
+            self._writing
+        ):  # Buttons are pressed in several threads, and none may take the name another has found free.
+            path = free_path(folder, name_of(settings), kind.ending)
+            try:
+                with written_whole(path) as partial:
+                    kind.write(result, settings, partial)
+            except OSError as error:
+                raise PatchError(f"{str(folder)!r} cannot be written to: {error.strerror or error}.") from error
         return path
 
     def _code(self) -> str | None:
@@ -118,7 +129,7 @@ class Saving:
         self._say("", "")
         result, _ = self._shown()
         if result is None:
-            self._say("", "There is no result yet; press Run first.")
+            self._say("", _NOTHING[0].upper() + _NOTHING[1:])
             return None
         try:
             return result.code()
@@ -129,7 +140,7 @@ class Saving:
     def _pressed(self, name: str) -> None:
         try:
             path = self.write(name)
-        except (PatchError, OSError) as error:
+        except PatchError as error:
             self._say("", str(error)[:1].upper() + str(error)[1:])
             return
         self._say(f"Written: {path}", "")

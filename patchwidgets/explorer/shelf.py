@@ -14,7 +14,7 @@ from ..engine.handle import ModelHandle
 from ..engine.plan import Plan
 from ..engine.run import Run
 from ..engine.sweep import start
-from ..errors import PatchError
+from ..errors import FileError, PatchError
 from ..result import PatchResult
 from ..views import ShelfView
 from .comparing import Comparison
@@ -22,7 +22,7 @@ from .entry_words import detail_of, name_of
 from .form import Form
 from .history import History
 from .kept import Entry, Kept, key_of
-from .saved import FinishedRun, planned, read_shelf, write_shelf
+from .saved import FinishedRun, Saved, planned, read_shelf, write_shelf
 
 
 class Shelf:
@@ -114,7 +114,7 @@ class Shelf:
             if action in ("undo", "redo"):
                 self.step(-1 if action == "undo" else 1)
             elif action == "clear":
-                self._kept.clear()
+                self._kept.clear(spare=self._current)
                 self.refresh()
             elif entry is None:
                 return
@@ -146,16 +146,36 @@ class Shelf:
         self.comparison.show(*chosen)
 
     def load(self, folder: Path) -> int:
-        """Put what a folder holds on the shelf and return how many it holds; FileError changes nothing."""
-        found = read_shelf(folder)
-        for saved in reversed(found):
+        """Put what a folder holds on the shelf and return how many of it are there; FileError changes nothing."""
+        made = [self._entry_of(folder, saved) for saved in read_shelf(folder)]
+        with self._lock:
+            new = [entry for entry in made if not self._has(entry)]
+            fit = new[: self._kept.room]
+            for entry in reversed(fit):
+                self._kept.put(entry.plan, entry.settings, entry.run, at=entry.at, foreign=entry.foreign)
+            self.refresh()
+            if len(fit) < len(new):
+                self.say(f"The newest {len(fit)} of {len(new)} saved runs are here; the shelf holds no more.")
+        return len(made) - len(new) + len(fit)
+
+    def _entry_of(self, folder: Path, saved: Saved) -> Entry:
+        """Return what is saved as an entry that can be told in words; FileError where it is of another make."""
+        try:
             plan, why = planned(saved.settings, saved.result, self._handle, self._form)
-            with self._lock:
-                if plan is None or not self.holds(plan):
-                    run = FinishedRun(saved.result, saved.seconds)
-                    self._kept.put(plan, saved.settings, run, at=saved.at, foreign=why)
-        self.refresh()
-        return len(found)
+            entry = Entry(0, saved.settings, plan, FinishedRun(saved.result, saved.seconds), saved.at, why)
+            _ = name_of(entry), detail_of(entry)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            raise FileError(
+                f"a result in {str(folder)!r} cannot be told: {type(error).__name__}: {error}. It may be of a newer "
+                "version of patchwidgets."
+            ) from error
+        return entry
+
+    def _has(self, entry: Entry) -> bool:
+        """Return whether a saved run is here already."""
+        if entry.plan is not None:
+            return self.holds(entry.plan)
+        return any((each.at, each.settings) == (entry.at, entry.settings) for each in self._kept.entries)
 
 
 class HasShelf:
@@ -176,7 +196,7 @@ class HasShelf:
         return write_shelf(self._shelf.entries, Path(folder))
 
     def load_shelf(self, folder: str | os.PathLike[str]) -> int:
-        """Put the runs of a saved shelf on this one and return how many the folder holds.
+        """Put the runs of a saved shelf on this one, as many as it has room for, and return how many of them it has.
 
         Runs of another model can be compared and not brought back. Raises FileError, naming the file, for a folder or a
         file in it that `save_shelf` did not write; the shelf is then as it was.

@@ -54,7 +54,8 @@ class ShelfView(View):
         action, entry = message.get("type"), message.get("id", -1)
         if action not in _ACTIONS or not isinstance(entry, int) or isinstance(entry, bool):
             return
-        if entry == -1 or any(entry == known["id"] for known in self.entries):
+        whole = action in ("clear", "undo", "redo")
+        if entry == -1 if whole else any(entry == known["id"] for known in self.entries):
             self._tell(action, entry)
 
 

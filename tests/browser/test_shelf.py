@@ -115,7 +115,7 @@ def test_what_is_on_screen_is_saved_and_its_code_copied(lab: Lab) -> None:
     notebook = open_explorer(lab, height=1600)
     notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     press(notebook, "CSV")
-    expect(part(notebook, ".pw-x-error").filter(has_text="There is no result yet")).to_be_visible()
+    expect(part(notebook, ".pw-x-error").filter(has_text="There is no whole result")).to_be_visible()
     press(notebook, "Run")
     expect(part(notebook, ".pw-shelf-line")).to_have_count(1)
     press(notebook, "CSV")

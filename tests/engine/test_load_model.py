@@ -157,7 +157,7 @@ def test_what_cannot_be_loaded_is_named_with_the_remedy(folder: Path, gpt2: Tran
         (3, {}, "expected a model from pw.load_model(), got 'int'"),
         (folder, {"dtype": "float33"}, "unknown dtype 'float33'; use one of float64, float32, bfloat16, float16"),
         (folder, {"dtype": "int8"}, "unknown dtype 'int8'"),
-        (gpt2, {"dtype": "float32"}, "device= and dtype= do not apply to a model that is loaded already"),
+        (gpt2, {"dtype": "float32"}, "device=, device_map= and dtype= do not apply to a model that is loaded already"),
         (gpt2, {"revision": "main"}, "revision= names a version on the Hub"),
         (folder, {"device": "nonsense"}, "nonsense"),
     ]

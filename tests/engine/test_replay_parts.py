@@ -15,9 +15,9 @@ from patchwidgets.engine.replay.parts import (
     Head,
     Stack,
     Way,
-    _fingerprint,
-    _hung_on,
+    fingerprint,
     forget,
+    hung_on,
     same,
     stack_of,
     take_apart,
@@ -186,26 +186,26 @@ CHANGES = [renew, set_plain, set_config, set_model_config, hang, hang_before, ov
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_model_that_computes_otherwise_is_another(own: TransformerBridge, change: Any) -> None:
-    before = _fingerprint(own)
+    before = fingerprint(own)
     change(own)
-    assert _fingerprint(own) != before
+    assert fingerprint(own) != before
 
 
 def test_looking_at_a_model_changes_nothing(own: TransformerBridge) -> None:
     own.run_with_cache(torch.tensor([[1, 2, 3]]))  # The first time transformers leaves hooks of its own.
-    before = _fingerprint(own)
+    before = fingerprint(own)
     own.run_with_cache(torch.tensor([[1, 2, 3]]))
     own.add_hook("blocks.1.hook_mlp_out", lambda activation, hook: activation)
     own.hook_dict["blocks.1.hook_mlp_out"].note = 3  # type: ignore[assignment]
     own.blocks[1].attn._private = 5
     own.blocks[1].attn.listed = [1]
-    assert _fingerprint(own) == before
+    assert fingerprint(own) == before
 
 
 def test_a_hook_of_somebody_else_is_named(own: TransformerBridge) -> None:
-    assert _hung_on(own) is None
+    assert hung_on(own) is None
     own.add_hook("blocks.1.hook_mlp_out", lambda activation, hook: activation)
-    assert _hung_on(own) is None
+    assert hung_on(own) is None
     for module, name in ((own.blocks[1].mlp, "mlp"), (own.ln_final, "ln_final")):
         for register in (module.register_forward_hook, module.register_forward_pre_hook):
 
@@ -214,9 +214,9 @@ def test_a_hook_of_somebody_else_is_named(own: TransformerBridge) -> None:
 
             theirs.__module__ = "transformers.utils"
             harmless = register(theirs)
-            assert _hung_on(own) is None
+            assert hung_on(own) is None
             hook = register(lambda *told: None)
-            assert str(_hung_on(own)).endswith(name)
+            assert str(hung_on(own)).endswith(name)
             hook.remove()
             harmless.remove()
 

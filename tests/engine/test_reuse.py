@@ -10,11 +10,13 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
+from patchwidgets.datasets import Dataset
 from patchwidgets.engine.patch import patch
 from patchwidgets.engine.replay.engine import Replay
 from patchwidgets.engine.replay.finals import _FINALS
 from patchwidgets.errors import PatchError
 from patchwidgets.interventions import Noise, Scale, Vector, Zero
+from patchwidgets.joint import Joint
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult
 from tests import models
@@ -111,6 +113,118 @@ def test_pairs_that_were_in_a_dataset(model: TransformerBridge, replayed: list[i
     assert reused(one) > 0
     assert replayed == []
     right(model, one, pair=data[1])
+    del held
+
+
+def _datasets() -> dict[str, Dataset]:
+    base = [1, 3, 5, 9, 6, 7]
+    return {
+        "two lengths": Dataset(
+            [
+                PromptPair([1, 3, 4, 9, 6, 7], base, answer=22, foil=23),
+                PromptPair([1, 3, 4, 9, 6, 7, 8], [1, 3, 5, 9, 6, 7, 8], answer=12, foil=13),
+            ]
+        ),
+        "one base text, two answers": Dataset(
+            [
+                PromptPair([1, 3, 4, 9, 6, 7], base, answer=22, foil=23),
+                PromptPair([1, 3, 5, 9, 8, 7], base, answer=12, foil=13),
+            ]
+        ),
+        "one pair, two answers": Dataset(
+            [
+                PromptPair([1, 3, 4, 9, 6, 7], base, answer=22, foil=23),
+                PromptPair([1, 3, 4, 9, 6, 7], base, answer=12, foil=13),
+            ]
+        ),
+        "a set beside a token": Dataset(
+            [
+                PromptPair([1, 3, 4, 9, 6, 7], base, answer=[12, 14], foil=13),
+                PromptPair([1, 3, 5, 9, 8, 7], base, answer=22, foil=23),
+            ]
+        ),
+    }
+
+
+@pytest.mark.parametrize("metrics", [("prob", "logit_diff"), ("logit_diff", "logit_diff"), ("logit", "kl_clean")])
+@pytest.mark.parametrize("name", list(_datasets()))
+def test_every_pair_is_read_at_its_own_answers(
+    model: TransformerBridge, replayed: list[int], name: str, metrics: tuple[str, str]
+) -> None:
+    """Pairs may share a base text and not an answer; also when nothing was known before."""
+    options: dict[str, Any] = {"pair": _datasets()[name], "by": ("layer",), "prepend_bos": False}
+    first = sweep(model, metric=metrics[0], **options)
+    assert first.engine == "replay"
+    right(model, first, metric=metrics[0], **options)
+    replayed.clear()
+    second = sweep(model, metric=metrics[1], **options)
+    assert (replayed, second.engine) == ([], "replay")
+    right(model, second, metric=metrics[1], **options)
+
+
+def test_a_joint_over_pairs_that_share_a_base_text(model: TransformerBridge) -> None:
+    """Sets that write in one pair and not in the other are not read at the other's answer."""
+    sets = {
+        "s0": [("resid_pre", {"layer": 0, "pos": 2})], "s1": [("resid_pre", {"layer": 2})],
+        "s2": [("mlp_out", {"layer": 0})], "s3": [("resid_pre", {"layer": 0, "pos": 3})],
+    }  # fmt: skip
+    options: dict[str, Any] = {"pair": _datasets()["one base text, two answers"], "prepend_bos": False}
+    found = patch(model, options["pair"], Joint(sets), prepend_bos=False, engine="replay").wait()
+    expected = patch(model, options["pair"], Joint(sets), prepend_bos=False, engine="hooked").wait()
+    np.testing.assert_allclose(found.data["patched"], expected.data["patched"], rtol=0, atol=1e-8)
+
+
+def test_a_replaced_forward_is_another_model(model: TransformerBridge) -> None:
+    """Though the plain runs are the same to the last bit."""
+    held = sweep(model, intervention=Scale(4.0))
+    module = model.blocks[1].mlp.out
+    highest: list[float] = []
+    handle = module.register_forward_hook(lambda m, args, out: highest.append(float(out.detach().abs().max())))
+    for text in (models.PAIR.clean, models.PAIR.corrupted):
+        model(text)
+    handle.remove()
+    inner = module.original_component
+    plain = inner.forward
+    inner.forward = lambda *args, **kwargs: plain(*args, **kwargs).clamp(-1.01 * max(highest), 1.01 * max(highest))
+    second = sweep(model, intervention=Scale(4.0))
+    assert reused(second) == 0
+    right(model, second, intervention=Scale(4.0))
+    del held
+
+
+def test_what_another_sweep_forgets_meanwhile_is_still_there(
+    model: TransformerBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known is held from the moment it is looked for."""
+    held = sweep(model)
+    recall = Replay.recall
+
+    def forgetting(engine: Replay, *rest: Any) -> Any:
+        engine.kept.drop()
+        return recall(engine, *rest)
+
+    monkeypatch.setattr(Replay, "recall", forgetting)
+    second = sweep(model, metric="logit")
+    assert reused(second) > 0
+    right(model, second, metric="logit")
+    del held
+
+
+def test_known_cells_are_judged_too(model: TransformerBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them are measured again through hooks."""
+    held = sweep(model)
+    assert sweep(model, metric="logit").check["remeasured"] == 2
+    recall = Replay.recall
+
+    def wrong(engine: Replay, *rest: Any) -> Any:
+        read, whole = recall(engine, *rest)
+        return {cell: logits + 1.0 for cell, logits in read.items()}, whole
+
+    monkeypatch.setattr(Replay, "recall", wrong)
+    with pytest.warns(UserWarning, match="through hooks"):
+        second = patch(model, models.PAIR, "resid_pre", metric="logit").wait()
+    assert (second.engine, reused(second)) == ("hooked", 0)
+    right(model, second, metric="logit")
     del held
 
 

@@ -88,7 +88,7 @@ def test_parquet_is_written_or_says_what_is_missing(done, here, monkeypatch):
 
 def test_before_a_run_there_is_nothing_to_save(explorer, here):
     assert press(explorer, "csv") == ""
-    assert "There is no result yet; press Run first." in explorer._saving.error.value
+    assert "There is no whole result; press Run" in explorer._saving.error.value
     assert os.listdir(here) == []
     explorer.run()
     explorer.wait()
@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_written_is_told(done, here, monkeypatch):
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     press(done, "csv")
-    assert "No space left on device" in done._saving.error.value
+    assert "no space left on device" in done._saving.error.value
     assert os.listdir(here) == []
 
 
@@ -111,7 +111,7 @@ def test_code_is_given_to_the_page_that_asks(explorer):
     explorer._saving.copy.send = lambda message: sent.append(message)
     explorer._saving.copy._handle({"type": "copy"})
     assert sent == [{"type": "text", "text": None}]
-    assert "press Run first" in explorer._saving.error.value
+    assert "press Run, or wait" in explorer._saving.error.value
     explorer.run()
     explorer.wait()
     explorer._saving.copy._handle({"type": "copy"})

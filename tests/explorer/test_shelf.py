@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import patchwidgets as pw
+from patchwidgets.errors import FileError
 from patchwidgets.explorer.entry_words import clock
 from patchwidgets.presets import PRESETS
 from tests import models
@@ -288,10 +289,114 @@ def test_a_brought_back_shelf_starts_no_run_by_itself(two, model, tmp_path):
     other.wait()
     other.load_shelf(folder)
     other._shelf.view._handle({"type": "show", "id": 1})
-    other.wait()
+    assert other.wait() is not None
     other.settings = {"site": "z"}
     assert other.wait() is None
     other.close()
+
+
+def test_the_run_whose_settings_are_there_already_is_shown(explorer, model, tmp_path):
+    """Nothing of the settings changes, and yet there is a result now."""
+    explorer.run()
+    expected = explorer.wait()
+    folder = explorer.save_shelf(tmp_path / "shelf")
+    other = pw.explore(model)
+    other.wait()
+    other.load_shelf(folder)
+    assert other.settings == explorer.settings
+    other._shelf.view._handle({"type": "show", "id": 1})
+    np.testing.assert_array_equal(other.wait().data["patched"], expected.data["patched"])
+    other.close()
+
+
+def test_bringing_back_undoes_what_is_half_typed(two, ask):
+    """The pause after typing has not ended, so the settings do not have it yet."""
+    asked = two.settings
+    two._entry.clean.value = "When Rose"
+    ask("show", 2)
+    two.wait()
+    assert two._entry.clean.value == asked["clean"]
+    assert two.settings == asked
+
+
+def test_runs_that_were_cancelled_take_no_place(explorer, brake):
+    """Flipping through settings cancels one run after the other; the whole ones stay."""
+    explorer.run()
+    explorer.wait()
+    brake.on()
+    explorer.settings = {"direction": "noise"}
+    brake.until_reached()
+    explorer.cancel()
+    brake.off()
+    explorer.wait()
+    explorer.settings = {"site": "z"}
+    explorer.wait()
+    assert listed(explorer) == [3, 1]
+    assert len(explorer._shelf._kept._runs) == 2
+
+
+def test_clear_leaves_the_run_that_is_under_way(explorer, brake):
+    """It is on the shelf when it is over."""
+    brake.on()
+    explorer.run()
+    brake.until_reached()
+    explorer._shelf.view._handle({"type": "clear", "id": -1})
+    brake.off()
+    explorer.wait()
+    assert listed(explorer) == [1]
+
+
+@pytest.mark.filterwarnings("ignore:the two runs hardly differ")
+def test_a_saved_shelf_puts_nothing_off_the_shelf_and_comes_once(two, tmp_path):
+    """What is loaded gives way to what was run here."""
+    folder = two.save_shelf(tmp_path / "shelf")
+    other = pw.explore(models.bridge("gpt2"), models.PAIR)
+    other.wait()
+    assert [other.load_shelf(folder), other.load_shelf(folder)] == [2, 2]
+    assert len(other.shelf) == 2
+    other._shelf._kept._runs.clear()
+    other.run()
+    other.wait()
+    run = next(iter(other._shelf._kept._runs.values()))
+    for number in range(22):
+        other._shelf._kept._runs["foreign", "filler", number] = run
+    assert other.load_shelf(folder) == 1
+    assert "newest 1 of 2" in other._shelf.view.told
+    other.close()
+
+
+@pytest.mark.parametrize(("name", "value"), [("at", 1e20), ("at", -1.0), ("seconds", float("nan")), ("seconds", -5)])
+def test_times_that_cannot_be_are_refused(two, tmp_path, name, value):
+    """Before anything is on the shelf."""
+    folder = two.save_shelf(tmp_path / "shelf")
+    index = json.loads((folder / "shelf.json").read_text())
+    index["entries"][0][name] = value
+    (folder / "shelf.json").write_text(json.dumps(index))
+    with pytest.raises(FileError, match="times"):
+        two.load_shelf(folder)
+    assert listed(two) == [2, 1]
+
+
+@pytest.mark.parametrize(("name", "value"), [("intervention", "future"), ("answer", "text"), ("model", None)])
+def test_results_of_another_make_are_refused(two, tmp_path, name, value):
+    """A newer version may know more words; the shelf stays as it was."""
+    folder = two.save_shelf(tmp_path / "shelf")
+    index = json.loads((folder / "shelf.json").read_text())
+    file = folder / index["entries"][1]["file"]
+    result = pw.PatchResult.load(file)
+    result.provenance[name] = value
+    file.unlink()
+    result.save(file)
+    if name == "intervention":
+        index["entries"][1]["settings"]["intervention"] = value
+        (folder / "shelf.json").write_text(json.dumps(index))
+    before = listed(two)
+    try:
+        two.load_shelf(folder)
+    except FileError:
+        assert listed(two) == before
+    two.run()
+    assert two.wait() is not None
 
 
 def test_runs_of_another_model_are_compared_and_not_brought_back(two, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +46,14 @@ def replayable(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane], memory: i
     if plan.standing:
         raise NotReplayable("something stands in place during all runs")
     return stack_of(handle, prove).reaching(plan.hooks)
+
+
+class Known(NamedTuple):
+    """A cell in one lane that need not be run: its final rows [pos, d] at the positions read are there."""
+
+    cell: Cell
+    item: Item
+    rows: Tensor
 
 
 class Replay:
@@ -111,30 +120,31 @@ class Replay:
         return worst
 
     @torch.no_grad()
-    def recall(self, cells: Sequence[Cell], stop: Callable[[], bool]) -> tuple[dict[Cell, Tensor], dict[Cell, Tensor]]:
-        """Return what `run` does, of cells that `known` says are kept: only the model's head is run."""
+    def recall(self, known: Sequence[Known], stop: Callable[[], bool]) -> tuple[dict[Cell, Tensor], dict[Cell, Tensor]]:
+        """Return what `run` does, of cells whose final rows are known: only the model's head is run."""
         read: dict[Cell, Tensor] = {}
         whole: dict[Cell, Tensor] = {}
-        groups: dict[int, list[tuple[Cell, Item, Tensor]]] = defaultdict(list)
-        for cell in cells:
-            item, rows = self._found(cell)
-            assert rows is not None
-            groups[len(rows)].append((cell, item, rows))
+        groups: dict[int, list[Known]] = defaultdict(list)
+        for each in known:
+            groups[len(each.rows)].append(each)
         for some in groups.values():
-            items, final = [item for _, item, _ in some], torch.stack([rows for _, _, rows in some])
-            for (cell, item, _), logits in zip(some, self._logits(final, items, stop), strict=True):
-                read[cell] = self._read_of(item, logits)
+            items, final = [each.item for each in some], torch.stack([each.rows for each in some])
+            for each, logits in zip(some, self._logits(final, items, stop), strict=True):
+                read[each.cell] = self._read_of(each.item, logits)
                 if self.plan.whole:
-                    whole[cell] = logits
+                    whole[each.cell] = logits
         return read, whole
 
-    def known(self, number: int) -> bool:
-        """Return whether a cell's final rows are kept in every lane."""
-        return self.kept.any and all(self._found((number, lane))[1] is not None for lane in self.task.lanes)
-
-    def _found(self, cell: Cell) -> tuple[Item, Tensor | None]:
-        item = self.item(cell)
-        return item, self.kept.find(item, self._reads(len(item.lane.ids(self.base)), item.lane))
+    def known(self, number: int) -> list[Known]:
+        """Return a cell's final rows in every lane when all are kept, else nothing."""
+        found: list[Known] = []
+        for lane in self.task.lanes:
+            item = self.item((number, lane))
+            rows = self.kept.find(item, self._reads(len(lane.ids(self.base)), lane))
+            if rows is None:
+                return []
+            found.append(Known((number, lane), item, rows))
+        return found
 
     def _reads(self, length: int, lane: Lane) -> tuple[int, int]:
         """Return the first and the last position whose final rows are wanted."""
@@ -150,13 +160,16 @@ class Replay:
 
     def _logits(self, final: Tensor, items: Sequence[Item], stop: Callable[[], bool]) -> list[Tensor]:
         """Return per item the logits of its final rows; Stopped when `stop` says so between two pieces."""
-        if not self.plan.whole and self.columns(items[0].lane) is not None:
-            by_row: dict[int, list[int]] = defaultdict(list)
+        if not self.plan.whole and self.task.scorer.narrow:
+            groups: dict[object, list[int]] = defaultdict(list)
             for at, item in enumerate(items):
-                by_row[item.row].append(at)
+                groups[self.task.scorer.entries(item.lane)].append(at)
             found: dict[int, Tensor] = {}
-            for some in by_row.values():
-                found |= dict(zip(some, self.stack.head(final[some], self.columns(items[some[0]].lane)), strict=True))
+            for some in groups.values():
+                if stop():
+                    raise Stopped
+                logits = self.stack.head(final[some], self.columns(items[some[0]].lane))
+                found |= dict(zip(some, logits, strict=True))
             return [found[at] for at in range(len(items))]
         size = max(1, _LOGITS // (self.handle.tokenizer.vocab_size * final.shape[1]))
         read: list[Tensor] = []

@@ -22,6 +22,7 @@ from ..lanes import Lane
 from ..measuring import Task
 from ..plan import Plan, hook_of
 from .items import Item
+from .parts import fingerprint
 from .tape import Tapes
 
 _CERTAIN = (Patch, Scale, Vector, Zero)
@@ -92,13 +93,19 @@ def finals_of(handle: ModelHandle, plan: Plan) -> Finals | None:
     # A write in place raises a tensor's version; those of inference mode have none, and are not to be trusted.
     if any(weight.is_inference() for weight in weights):
         return None
-    state = hash(tuple((weight.data_ptr(), weight._version) for weight in weights))
-    key = (plan.patch, plan.intervention, state)
+    versions = tuple((weight.data_ptr(), weight._version) for weight in weights)
+    key = (plan.patch, plan.intervention, versions, fingerprint(bridge))
     kept = _FINALS.setdefault(bridge, WeakValueDictionary())
     found = kept.get(key)
     if found is None:
         found = kept[key] = Finals()
     return found
+
+
+def forget_finals(handle: ModelHandle) -> None:
+    """Forget what is kept of a model. Call with the handle's lock held."""
+    for finals in list(_FINALS.get(handle.bridge, {}).values()):
+        finals.clear()
 
 
 def proof_of(lane: Lane, plan: Plan, final: Tensor, activation: Callable[[str], Tensor]) -> dict[str, bytes]:
@@ -145,7 +152,7 @@ class Kept:
     def __init__(self, task: Task, tapes: Tapes) -> None:
         self._task, self._base = task, task.plan.patch.base
         self._tapes = tapes
-        self.finals = finals_of(task.handle, task.plan)
+        self.finals = finals_of(task.handle, task.plan) if task.keeps else None
         self._proofs: dict[Lane, dict[str, bytes]] = {}
         self._held: list[tuple[Item, int, Tensor]] = []
         self._room = task.memory // 8
@@ -162,23 +169,27 @@ class Kept:
         return self.finals.find(item, self._base, reads, self._proof(item.lane))
 
     def hold(self, item: Item, first: int, rows: Tensor) -> None:
-        """Take down a run's rows [pos, d] from position `first` on; they are kept once the sweep says `settle`."""
+        """Take down a run's rows [pos, d] from position `first` on; they are kept once the sweep says `settle`.
+
+        They are a view of their batch, all of whose rows are taken down but an unpatched one.
+        """
         if self.finals is not None and rows.nbytes <= self._room:
             self._room -= rows.nbytes
             self._held.append((item, first, rows))
 
     def settle(self) -> None:
         """Keep what is held: it is proven."""
-        for item, first, rows in self._held:
-            assert self.finals is not None
-            self.finals.add(item, self._base, first, rows, self._proof(item.lane), self._task.memory // 8)
+        if self.finals is not None and self._held:
+            others = sum(each.bytes for each in _FINALS[self._task.handle.bridge].values()) - self.finals.bytes
+            most = self._task.memory // 8 - others
+            for item, first, rows in self._held:
+                self.finals.add(item, self._base, first, rows, self._proof(item.lane), most)
         self._held.clear()
 
     def drop(self) -> None:
-        """Forget all: something was wrong."""
+        """Forget all of the model: something was wrong."""
         self._held.clear()
-        if self.finals is not None:
-            self.finals.clear()
+        forget_finals(self._task.handle)
 
     def _proof(self, lane: Lane) -> dict[str, bytes]:
         if lane not in self._proofs:

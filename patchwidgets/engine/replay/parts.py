@@ -136,7 +136,7 @@ def _cap(bridge: Any) -> float | None:
 _STACKS: WeakKeyDictionary[Any, tuple[int, Stack | str]] = WeakKeyDictionary()
 
 
-def _fingerprint(bridge: Any) -> int:
+def fingerprint(bridge: Any) -> int:
     """Return what changes when the model computes otherwise: its modules, their weights, hooks and plain settings."""
     found: list[object] = [(id(weight), weight.data_ptr()) for weight in (*bridge.parameters(), *bridge.buffers())]
     config = getattr(bridge.original_model, "config", None)
@@ -154,17 +154,17 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-_THEIR_OWN = ("transformer_lens.", "transformers.")
+THEIR_OWN = ("transformer_lens.", "transformers.")
 """Whose hooks belong to the model: transformers leaves some to record outputs once it was asked for any."""
 
 
-def _hung_on(bridge: Any) -> str | None:
+def hung_on(bridge: Any) -> str | None:
     """Return the name of a module that carries a torch hook of somebody else: it may go by position, or by batch."""
     for name, module in bridge.named_modules():
         if isinstance(module, HookPoint):
             continue
         for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
-            if not str(getattr(hook, "__module__", "")).startswith(_THEIR_OWN):
+            if not str(getattr(hook, "__module__", "")).startswith(THEIR_OWN):
                 return name
     return None
 
@@ -175,10 +175,10 @@ def stack_of(handle: ModelHandle, prove: Callable[[ModelHandle, Stack], None]) -
     foreign = foreign_hooks(handle.hooks)
     if foreign:
         raise NotReplayable(f"the model has hooks of its own at {foreign[0]}")
-    hung = _hung_on(bridge)
+    hung = hung_on(bridge)
     if hung is not None:
         raise NotReplayable(f"the model's module {hung} has a hook of its own")
-    weights = _fingerprint(bridge)
+    weights = fingerprint(bridge)
     kept = _STACKS.get(bridge)
     if kept is None or kept[0] != weights:
         found: Stack | str

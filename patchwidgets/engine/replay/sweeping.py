@@ -15,12 +15,14 @@ from ..measuring import Hooked, Measured, Task
 from ..plan import Plan
 from ..run import Run
 from .climb import Stopped
-from .engine import Cell, Replay
+from .engine import Cell, Known, Replay
 from .parts import Stack, forget
 from .tape import Tapes
 from .waves import Waves
 
 _FIRST_SHARE = 0.03
+_AT_ONCE = 64
+"""Of so many known cells the values are made between two looks at whether the run was cancelled."""
 
 
 class WrongCells(Exception):
@@ -52,14 +54,16 @@ class Replayed:
 
         Two cells are measured again through hooks as soon as they are known; raises WrongCells when they do not agree.
         """
-        known, order = self._known(order)
-        for some in known:
-            recalled = self._recalled(some, run)
+        known = self._known(order, run)
+        for some in self._pieces(list(known)):
+            recalled = self._recalled([each for cell in some for each in known[cell]], some, run)
             if recalled is None:
                 return
             yield recalled
+        order = order[[cell not in known for cell in order.tolist()]]
+        witnesses = [min(known), max(known)] if known else []
         if not len(order):
-            self.settled = True
+            self.settled = self._compare(sorted(set(witnesses)), run)
             return
         waves = Waves(self.replay, self.task, order)
         rate = self.task.rate
@@ -76,7 +80,7 @@ class Replayed:
             if run.cancelling and waves.left:
                 return
             if not self.settled and waves.taken(checked):
-                if not self._compare(checked, run):
+                if not self._compare([*checked, *witnesses[:1]], run):
                     return
                 self.settled = True
             if self.settled:
@@ -84,24 +88,33 @@ class Replayed:
                     self.replay.kept.settle()
             cells = waves.next(rate, checked)
 
-    def _known(self, order: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return the cells that an earlier sweep left, in batches whose logits fit into memory, and the others."""
-        with self.task.handle.lock:
-            known = np.array([self.replay.known(cell) for cell in order.tolist()], dtype=bool)
-        size = max(1, self.task.memory // 2 // max(1, self.task.logit_bytes))
-        found = order[known]
-        return [found[at : at + size] for at in range(0, len(found), size)], order[~known]
+    def _known(self, order: np.ndarray, run: Run) -> dict[int, list[Known]]:
+        """Return the cells whose final rows an earlier sweep left; those found so far when the run is cancelled."""
+        found: dict[int, list[Known]] = {}
+        cells = order.tolist() if self.replay.kept.any else []
+        for at in range(0, len(cells), _AT_ONCE):
+            if run.cancelling:
+                break
+            with self.task.handle.lock:
+                found |= {cell: known for cell in cells[at : at + _AT_ONCE] if (known := self.replay.known(cell))}
+        return found
 
-    def _recalled(self, cells: np.ndarray, run: Run) -> Measured | None:
-        """Return known cells with their values; None when the run was cancelled meanwhile."""
-        wanted = [(cell, lane) for cell in cells.tolist() for lane in self.task.lanes]
+    def _pieces(self, cells: list[int]) -> list[list[int]]:
+        """Return cells in pieces whose logits fit into memory."""
+        size = max(1, min(_AT_ONCE, self.task.memory // 2 // max(1, self.task.logit_bytes)))
+        return [cells[at : at + size] for at in range(0, len(cells), size)]
+
+    def _recalled(self, known: Sequence[Known], cells: list[int], run: Run) -> Measured | None:
+        """Return cells whose final rows are known with their values; None when the run was cancelled meanwhile."""
+        if run.cancelling:
+            return None
         try:
             with self.task.handle.lock:
-                read, whole = self.replay.recall(wanted, lambda: run.cancelling)
+                read, whole = self.replay.recall(known, lambda: run.cancelling)
         except Stopped:
             return None
         self.task.check.reused += len(cells)
-        return cells, self.task.score(cells.tolist(), read, whole)
+        return np.array(cells), self.task.score(cells, read, whole)
 
     def _values(self, cells: Sequence[int], run: Run) -> Measured | None:
         """Return cells with their values; None when the run was cancelled meanwhile."""
