@@ -39,7 +39,7 @@ def test_a_sweep_of_one_pair(gpt2: TransformerBridge) -> None:
     assert check.pop("worst_difference") <= 1e-9
     assert check.pop("worst_logit_difference") <= 1e-9
     assert check.pop("controls") > 0
-    assert check == {"wrong": []}
+    assert check == {"wrong": [], "reused": 0}
     versions = found.pop("versions")
     assert list(versions) == ["patchwidgets", "torch", "transformer-lens", "transformers"]
     assert versions["transformer-lens"] == version("transformer-lens")
