@@ -62,7 +62,7 @@ TESTS = {
     "replay.climb": "replay_climb replay_engine replay",
     "replay.copies": "replay_seams replay_proof",
     "replay.engine": "replay_engine replay",
-    "replay.finals": "reuse",
+    "replay.finals": "finals reuse",
     "replay.fused": "replay_seams replay_proof",
     "replay.groups": "replay_groups replay_climb",
     "replay.items": "replay_items replay_climb replay_engine",

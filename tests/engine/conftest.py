@@ -81,7 +81,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str | None]:
 def _anew(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let every sweep run all its cells, though a result of another test is alive that has them."""
     with pytest.MonkeyPatch.context() as replaced:
-        if not request.module.__name__.endswith((".test_reuse", ".test_counts")):
+        if not request.module.__name__.endswith((".test_reuse", ".test_counts", ".test_finals")):
             replaced.setattr(finals, "_CERTAIN", ())
         yield
 
