@@ -184,8 +184,7 @@ def _check_fit(handle: ModelHandle, plan: Plan, metrics: Sequence[Metric]) -> No
 def _check_drawn(handle: ModelHandle, plan: Plan, encode: Encode) -> None:
     """Raise PatchError where other prompts cannot give the means or the samples that are asked of them."""
     lanes = lanes_of(plan.pairs, plan.samples, plan.metrics)
-    sites = [site for cells in plan.site.cells for site, _ in cells] if isinstance(plan.site, Joint) else [plan.site]
-    swept = [(plan.intervention, plan.patch.base, sites)]
+    swept = [(plan.intervention, plan.patch.base, plan.sites)]
     standing = [
         (stand.intervention, run, [get_site(stand.site)])
         for stand in plan.standing

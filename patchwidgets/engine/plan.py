@@ -65,6 +65,13 @@ class Plan:
         return "joint" if isinstance(self.site, Joint) else self.site.name
 
     @property
+    def sites(self) -> list[Site]:
+        """The sites that are swept, each once."""
+        if not isinstance(self.site, Joint):
+            return [self.site]
+        return list({site.name: site for cells in self.site.cells for site, _ in cells}.values())
+
+    @property
     def pair(self) -> EncodedPair:
         """The pair, the first one of a dataset."""
         return self.pairs[0]
@@ -102,13 +109,6 @@ class Plan:
         """The names of all hooks the sweep writes to."""
         flats = range(self.status.size)
         return sorted({hook_of(target) for flat in flats for target in self.targets(flat)})
-
-
-def sites_of(plan: Plan) -> list[str]:
-    """Return the names of the sites that are swept."""
-    cells = plan.site.cells if isinstance(plan.site, Joint) else ()
-    names = [site.name for places in cells for site, _ in places]
-    return list(dict.fromkeys(names)) if isinstance(plan.site, Joint) else [plan.site.name]
 
 
 def hook_of(target: Target) -> str:

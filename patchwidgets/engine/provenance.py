@@ -72,8 +72,7 @@ def _what(handle: ModelHandle, plan: Plan) -> dict[str, Any]:
 def _notes(plan: Plan) -> list[str]:
     """Return what a reader of the numbers must know of how they were made, a sentence each."""
     found = []
-    sites = plan.site.cells if isinstance(plan.site, Joint) else (((plan.site, {}),),)
-    patterns = any(site.name == "pattern" for cells in sites for site, _ in cells)
+    patterns = any(site.name == "pattern" for site in plan.sites)
     if patterns and isinstance(plan.intervention, Patch) and any(pair.alignment for pair in plan.pairs):
         found.append(
             "Rows of a patched pattern need not sum to 1: positions without a counterpart keep the attention they had, "

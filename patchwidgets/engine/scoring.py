@@ -58,7 +58,8 @@ class Scorer:
 
     def columns(self, lane: Lane) -> Tensor | None:
         """Return the entries of the vocabulary that the metrics read in a lane, None meaning all."""
-        return torch.tensor(_tokens(lane.pair), device=self.device) if self.narrow else None
+        entries = self.entries(lane)
+        return None if entries is None else torch.tensor(entries, device=self.device)
 
     def narrowed(self, lane: Lane, logits: Tensor) -> Tensor:
         """Return the logits of those entries, [..., entry], from those of all tokens."""

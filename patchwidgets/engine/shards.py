@@ -25,7 +25,7 @@ from .handle import handle_of
 from .lanes import Lane
 from .measuring import Check
 from .memory import budget_for
-from .plan import Plan, sites_of
+from .plan import Plan
 from .recipe import Kitchen, Recipe, changed
 from .run import Run
 from .sweep import Sweep, as_run
@@ -194,8 +194,8 @@ def _measured(shard: Shard, worker: str) -> Reply:
     model = KITCHEN.model(shard.sent.recipe)
     handle = handle_of(model)
     handle.check_ready()
-    for name in (*sites_of(shard.plan), *(stand.site for stand in shard.plan.standing)):
-        handle.shape(get_site(name))  # Asked for now: a model cannot be probed in the middle of a pass.
+    for site in (*shard.plan.sites, *(get_site(stand.site) for stand in shard.plan.standing)):
+        handle.shape(site)  # Asked for now: a model cannot be probed in the middle of a pass.
     part = _Part(shard, model)
     run = as_run(part)
     part.work(run)

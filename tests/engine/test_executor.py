@@ -646,3 +646,18 @@ def test_errors_that_are_no_patch_errors_keep_their_story(model: Any, monkeypatc
     with pytest.raises(OSError, match="the disk is gone") as caught:
         pw.patch(model, SEVEN, "z", executor=AtOnce()).wait()
     assert "in broken" in caught.value.__notes__[0]
+
+
+def test_a_module_that_was_tampered_with_is_refused(folder: Path) -> None:
+    """Plain runs need not show it."""
+    tampered = pw.load_model(folder, tokenizer=models.tokenizer())
+    module = tampered.blocks[1].mlp.out.original_component
+    handle = module.register_forward_hook(lambda module, args, output: output * 1.2)
+    with pytest.raises(PatchError, match="a hook or a forward of its own"):
+        recipe_of(handle_of(tampered))
+    handle.remove()
+    assert recipe_of(handle_of(tampered)).what == str(folder)
+    plain = module.forward
+    module.forward = lambda *args: plain(*args)
+    with pytest.raises(PatchError, match="a hook or a forward of its own"):
+        recipe_of(handle_of(tampered))

@@ -539,3 +539,15 @@ def test_text_of_prompts_is_kept_as_it_is(explorer):
     explorer.run()
     explorer.wait()
     assert f"{clean} / {corrupted}" in explorer._shelf.view.entries[0]["detail"]
+
+
+def test_two_alignments_of_one_pair_are_subtracted(model, tmp_path):
+    """The difference has no alignment of its own, and is drawn all the same."""
+    shorter = DEMO.clean.replace("the store", "store")
+    pair = pw.PromptPair(DEMO.clean, shorter, answer=" Mary", foil=" John")
+    first = pw.patch(model, pair, "resid_pre", align="auto").wait()
+    matched = [column for column in first.provenance["alignment"] if None not in column]
+    second = pw.patch(model, pair, "resid_pre", align=[*matched[:-3], *matched[-2:]]).wait()
+    minus = first - second
+    assert "aligned" in minus.describe()
+    assert minus.to_html(tmp_path / "minus.html").is_file()
