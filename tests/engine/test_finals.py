@@ -21,7 +21,8 @@ from tests import models
 @pytest.fixture(scope="module")
 def lane() -> Lane:
     """The pair's text."""
-    return Lane(0, encode(handle_of(models.bridge()), models.PAIR, needs_answer=True, needs_foil=True)[0], 0, 0, "both")
+    model = models.bridge()  # A handle does not keep its model alive.
+    return Lane(0, encode(handle_of(model), models.PAIR, needs_answer=True, needs_foil=True)[0], 0, 0, "both")
 
 
 def item(lane: Lane, position: int) -> Item:
