@@ -63,15 +63,16 @@ def record(
     whole: bool = False,
     standing: Edits = no_edits,
     recorder: Recorder | None = None,
+    twice: Callable[[Row], bool] = lambda row: True,
 ) -> Baseline:
     """Run the rows and keep their logits, and the named activations of those that `keep` says.
 
-    Call with the handle's lock held. Every batch holds each row twice, in opposite orders; both must agree. `recorder`
-    looks on.
+    Call with the handle's lock held. Every batch holds each row that `twice` names twice, in opposite orders; both must
+    agree. `recorder` looks on.
     """
     found = Baseline()
     for batch in batches(list(rows), _BATCH_TOKENS // 2):
-        _record(handle, batch, hooks, keep, whole, standing, recorder, found)
+        _record(handle, batch, hooks, keep, whole, standing, recorder, twice, found)
     return found
 
 
@@ -94,9 +95,11 @@ def _record(
     whole: bool,
     standing: Edits,
     recorder: Recorder | None,
+    twice: Callable[[Row], bool],
     found: Baseline,
 ) -> None:
-    doubled = [*batch, *reversed(batch)]
+    again = [i for i, row in reversed(list(enumerate(batch))) if twice(row)]
+    doubled = [*batch, *(batch[i] for i in again)]
     kept: dict[str, Tensor] = {}
 
     def keeping(name: str, first: Edit | None) -> Edit:
@@ -113,9 +116,8 @@ def _record(
         logits = forward(handle, doubled, edits, whole, cache)
     if not torch.isfinite(logits).all():
         raise ModelError("the model's logits are not finite on these prompts; check its weights and its dtype.")
-    count = len(batch)
-    for tensor in (logits, *kept.values()):
-        check_control(tensor[count:].flip(0), tensor[:count])
+    for tensor in (logits, *kept.values()) if again else ():
+        check_control(tensor[len(batch) :], tensor[again])
     for i, row in enumerate(batch):
         found.read[row] = logits[i, row[0].read].clone()
         if whole:

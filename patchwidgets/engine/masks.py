@@ -39,7 +39,9 @@ def open_attention(handle: ModelHandle, ids: Collection[int]) -> list[Tensor]:
 
     def keeping(layer: int) -> Edit:
         def edit(activation: Tensor) -> None:
-            found[layer] = open_scores(activation[0])
+            mask = open_scores(activation[0])
+            mask = mask[:1].expand_as(mask) if bool((mask == mask[:1]).all()) else mask
+            found[layer] = next((each for each in found.values() if torch.equal(each, mask)), mask)
 
         return edit
 

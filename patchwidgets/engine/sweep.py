@@ -12,7 +12,7 @@ from ..errors import PatchError
 from ..interventions import Mask, Patch
 from ..metrics import gap_too_small
 from ..result import IMPLIED, MEASURED, PENDING, PatchResult, make_data
-from .baseline import RUNS, Baseline, Edits, no_edits, record
+from .baseline import RUNS, Baseline, Edits, Row, no_edits, record
 from .gate import undisturbed
 from .gradients import Weight, check_mask, make_mask
 from .handle import ModelHandle
@@ -127,7 +127,7 @@ class Sweep:
                 raise
             self.stack, self.why_hooked, self.engine = None, str(reason), Hooked.name
             self.baseline = undisturbed(self.handle.lock, self._record)
-        rows = 2 * sum(len(lane.ids(run)) for lane in self.lanes for run in RUNS)
+        rows = sum((1 + self._run_twice((lane, run))) * len(lane.ids(run)) for lane in self.lanes for run in RUNS)
         self.rate = rows * self.handle.n_layers / max(time.perf_counter() - began, 1e-6)
         self.plain = self.scorer.plain(self.baseline)
         if self.journal is not None:
@@ -169,7 +169,16 @@ class Sweep:
             whole=plan.whole,
             standing=self.standing,
             recorder=self.tapes,
+            twice=self._run_twice,
         )
+
+    def _run_twice(self, row: Row) -> bool:
+        """Return whether a plain run is made twice: not where replayed cells are yet to prove it.
+
+        An unpatched run climbs with them, and two cells are measured again. Of several texts only one climbs.
+        """
+        pending = bool((self.plan.status == PENDING).any())
+        return self.stack is None or not pending or len(self.lanes) > 1 or row[1] == self.plan.patch.source
 
     def _make_values(self) -> None:
         plan = self.plan
