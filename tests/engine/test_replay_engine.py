@@ -17,7 +17,9 @@ from patchwidgets.engine.hooked import run_patched
 from patchwidgets.engine.memory import tape_bytes
 from patchwidgets.engine.replay import engine
 from patchwidgets.engine.replay.climb import Stopped
-from patchwidgets.engine.replay.engine import Cell, first_changed, replayable
+from patchwidgets.engine.replay.engine import Cell, replayable
+from patchwidgets.engine.replay.fronts import _front, fronts
+from patchwidgets.engine.replay.items import first_changed
 from patchwidgets.engine.replay.parts import Head
 from patchwidgets.engine.replay.seams import NotReplayable
 from patchwidgets.interventions import Patch
@@ -183,7 +185,7 @@ def test_the_first_position_that_can_change(gpt2: TransformerBridge) -> None:
     moved = pw.PromptPair([1, 3, 3, 4, 5], [1, 3, 3, 9, 5], answer=11, foil=12)
     made = sweep(gpt2, moved, "resid_mid", "layer", align=[(0, 0), (1, 2), (3, 3), (4, 4)])
     assert counting(made) == [1]
-    assert first_changed(made.task.lanes[0], made.task.plan) == 1
+    assert first_changed(made.task.lanes[0], made.replay.base, matched=True) == 1
 
 
 def test_an_embedding_is_patched_before_the_first_block(gpt2: TransformerBridge) -> None:
@@ -199,15 +201,15 @@ def test_only_the_runs_whose_embedding_is_patched_have_a_front(gpt2: Transformer
     made = sweep(gpt2, models.PAIR, pw.Joint(sets))
     replay, lane = made.replay, made.task.lanes[0]
     items = [replay.item((cell, lane)) for cell in range(3)]
-    assert replay._fronts(items[:1]) == {}
-    fronts = replay._fronts(items)
-    assert list(fronts) == [1, 2]
+    assert fronts(replay.handle, items[:1], replay.base, replay.value, True) == {}
+    found = fronts(replay.handle, items, replay.base, replay.value, True)
+    assert list(found) == [1, 2]
     _, clean = gpt2.run_with_cache(torch.tensor([lane.pair.clean]))
     _, corrupted = gpt2.run_with_cache(torch.tensor([lane.pair.corrupted]))
     for number, position in ((1, 3), (2, 5)):
         expected = corrupted["blocks.0.hook_resid_pre"][0].clone()
         expected[position] = clean["blocks.0.hook_resid_pre"][0, position]
-        torch.testing.assert_close(fronts[number], expected)
+        torch.testing.assert_close(found[number], expected)
 
 
 def test_another_threads_run_is_not_stopped_at_the_first_block(gpt2: TransformerBridge) -> None:
@@ -243,5 +245,5 @@ def test_a_model_whose_first_block_is_not_called_is_not_replayed(
 ) -> None:
     monkeypatch.setattr(gpt2.original_model, "forward", lambda input_ids, **options: input_ids)
     with pytest.raises(NotReplayable, match=r"^the first block was not called$"):
-        engine._front(handle_of(gpt2), torch.tensor([[1, 2]]), [], "clean", lambda *told: told[2], True)
+        _front(handle_of(gpt2), torch.tensor([[1, 2]]), [], "clean", lambda *told: told[2], True)
     assert not gpt2.blocks[0]._forward_pre_hooks

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..gate import Edit
 from ..hooked import Value
+from ..hooked import joined as edits_joined
 from ..places import index_in
 from ..plan import Target, hook_of
 from .groups import Bunch, Group, Placed, bunched, joined, packed
@@ -30,19 +32,43 @@ class Stopped(Exception):
     """The climb was asked to stop."""
 
 
+@dataclass
+class Watch:
+    """Keeps what a hook of attention has for one head: by run the rows [dest, src] from a first position on.
+
+    A run that does not attend in the hook's layer has the base run's.
+    """
+
+    hook: str
+    layer: int
+    head: int
+    seen: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
+
+    def edit(self, runs: Sequence[tuple[Item, int]], origin: int) -> Edit:
+        """Return the edit that looks at a batch of runs with their first positions, whose rows begin at `origin`."""
+
+        def edit(activation: Tensor) -> Tensor:
+            for row, (item, first) in enumerate(runs):
+                self.seen[id(item)] = (first, activation[row, self.head, first - origin :].clone())
+            return activation
+
+        return edit
+
+
 class Climb:
     """One batch of patched runs on one tape.
 
-    `reads` are the positions whose final rows are wanted, (first, last). `stop` is asked between two modules.
+    `reads` are the positions whose final rows are wanted, (first, last). `stop` is asked between two modules. `watch`
+    looks on.
     """
 
     def __init__(
         self, stack: Stack, tape: Tape, base: str, value: Value, matched: bool, reads: tuple[int, int],
-        stop: Callable[[], bool],
+        stop: Callable[[], bool] = lambda: False, watch: Watch | None = None,
     ) -> None:  # fmt: skip
         self.stack, self.way, self.tape, self.base = stack, stack.way, tape, base
         self.value, self.matched = value, matched
-        self.reads, self.stop = reads, stop
+        self.reads, self.stop, self.watch = reads, stop, watch
         self.end = tape.length - 1
         self.device = tape.inputs[0].device
         # What attention computes for one row, its scores and what it is given; and for one run, all keys and values.
@@ -164,7 +190,11 @@ class Climb:
             else []
         )
         stream = bunch.padded([piece.stream for piece in bunch.pieces])
-        with self.stack.editing(self._edits(placed, origin=bunch.first)):
+        edits = self._edits(placed, origin=bunch.first)
+        if self.watch is not None and self.watch.layer == layer:
+            runs = [(item, piece.first) for piece in bunch.pieces for item in piece.items]
+            edits = edits_joined(edits, {self.watch.hook: self.watch.edit(runs, bunch.first)})
+        with self.stack.editing(edits):
             made = self.stack.parts[layer].attend(stream, args, kwargs, projected, mixing=self.way.mixes)
         for piece, attended in zip(bunch.pieces, bunch.apart(made), strict=True):
             piece.attended = attended

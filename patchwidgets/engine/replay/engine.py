@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,20 +10,19 @@ import torch
 from torch import Tensor
 
 from ...interventions import Patch
-from ...prompts import EncodedPair
-from ..gate import check_control, hooked
+from ..gate import check_control
 from ..handle import ModelHandle
-from ..hooked import Value, edits_for
 from ..lanes import Lane
 from ..measuring import Task
 from ..memory import tape_bytes
-from ..plan import Plan, Target
+from ..plan import Plan
 from .climb import Climb, Stopped
 from .finals import Kept
-from .items import Item, make_item
+from .fronts import fronts
+from .items import Item, first_changed, make_item
 from .parts import Stack, stack_of
 from .proof import prove
-from .seams import FRONT, NotReplayable
+from .seams import NotReplayable
 from .tape import Tape, Tapes
 
 Cell = tuple[int, Lane]
@@ -64,7 +62,7 @@ class Replay:
         self.handle, self.value = task.handle, task.value
         self.base, self.columns = task.plan.patch.base, task.scorer.columns
         self.matched = isinstance(task.plan.intervention, Patch)
-        self.first = {lane: first_changed(lane, task.plan) for lane in task.lanes}
+        self.first = {lane: first_changed(lane, self.base, self.matched) for lane in task.lanes}
         self.kept = Kept(task, tapes)
 
     def item(self, cell: Cell) -> Item:
@@ -107,7 +105,9 @@ class Replay:
         )
         climb = Climb(self.stack, tape, self.base, self.value, self.matched, reads, stop)
         worst = 0.0
-        for group, final in climb.run([*items, control], self._fronts(items)):
+        for group, final in climb.run(
+            [*items, control], fronts(self.handle, items, self.base, self.value, self.matched)
+        ):
             for item, rows, logits in zip(group.items, final, self._logits(final, group.items, stop), strict=True):
                 if item is control:
                     plain = self.task.scorer.narrowed(lane, self.task.baseline.read[lane, self.base])
@@ -178,55 +178,3 @@ class Replay:
                 raise Stopped
             read += self.stack.head(some)
         return read
-
-    def _fronts(self, items: Sequence[Item]) -> dict[int, Tensor]:
-        """Return the streams entering the first block, [pos, d], of the runs whose embedding is patched."""
-        some = [(number, item, item.at(0, FRONT)) for number, item in enumerate(items) if item.at(0, FRONT)]
-        if not some:
-            return {}
-        tokens = torch.tensor([item.lane.ids(self.base) for _, item, _ in some], device=self.handle.device)
-        placed = [(row, item.lane, target) for row, (_, item, targets) in enumerate(some) for target in targets]
-        streams = _front(self.handle, tokens, placed, self.base, self.value, self.matched)
-        return {number: stream for (number, _, _), stream in zip(some, streams, strict=True)}
-
-
-def first_changed(lane: Lane, plan: Plan) -> int:
-    """Return the first position at which what is not confined to positions can change anything."""
-    if not isinstance(plan.intervention, Patch):
-        return 0
-    pair, base = lane.pair, plan.patch.base
-    length, different = len(lane.ids(base)), pair.first_difference
-    return next(p for p in range(length + 1) if p >= different or _moved(pair, base, p))
-
-
-def _moved(pair: EncodedPair, base: str, position: int) -> bool:
-    return position < len(pair.ids(base)) and pair.counterpart(base, position) != position
-
-
-class _Entered(Exception):
-    def __init__(self, stream: Tensor) -> None:
-        super().__init__()
-        self.stream = stream
-
-
-def _front(
-    handle: ModelHandle, tokens: Tensor, placed: Sequence[tuple[int, Lane, Target]], base: str, value: Value,
-    matched: bool,
-) -> Tensor:  # fmt: skip
-    """Run the model up to its first block with edits of what comes before it; return what enters the block."""
-    thread = threading.get_ident()
-
-    def entering(module: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-        if threading.get_ident() == thread:
-            raise _Entered((args[0] if args else kwargs["hidden_states"]).clone())
-
-    first = handle.bridge.blocks[0]
-    stopper = first.register_forward_pre_hook(entering, with_kwargs=True)
-    try:
-        with hooked(handle.hooks, edits_for(placed, base, value, matched)):
-            handle.forward(tokens)
-    except _Entered as entered:
-        return entered.stream
-    finally:
-        stopper.remove()
-    raise NotReplayable("the first block was not called")

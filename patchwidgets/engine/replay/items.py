@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...prompts import EncodedPair
 from ..lanes import Lane
 from ..plan import Target, hook_of
 from .seams import ATTEND, ENTRY, FRONT, PROJECT
@@ -92,6 +93,21 @@ def make_item(
         return Item(lane, row, {}, layers - 1, length - 1)
     start = min(p for target in each for p in positions_of(target))
     return Item(lane, row, {layer: dict(phases_of) for layer, phases_of in found.items()}, min(found), start)
+
+
+def first_changed(lane: Lane, base: str, matched: bool) -> int:
+    """Return the first position at which what is not confined to positions can change anything.
+
+    `matched` says whether what is written is the other run's.
+    """
+    if not matched:
+        return 0
+    pair, length = lane.pair, len(lane.ids(base))
+    return next(p for p in range(length + 1) if p >= pair.first_difference or _moved(pair, base, p))
+
+
+def _moved(pair: EncodedPair, base: str, position: int) -> bool:
+    return position < len(pair.ids(base)) and pair.counterpart(base, position) != position
 
 
 def _with_positions(target: Target, length: int, known: int) -> Target:

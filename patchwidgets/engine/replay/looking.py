@@ -1,0 +1,48 @@
+"""Single patches replayed to be looked at: all next-token logits, and one head's attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..baseline import Baseline
+from ..gate import check_control
+from ..handle import ModelHandle
+from ..hooked import Value
+from ..lanes import Lane
+from ..plan import Target
+from .climb import Climb, Watch
+from .fronts import fronts
+from .items import Item, first_changed, make_item
+from .parts import Stack
+from .tape import Tapes
+
+Looked = tuple[list[Tensor], list[tuple[int, Tensor] | None]]
+"""Per run the logits [vocab] at the position read, and of the watched head the rows that may differ from the base run's:
+their first position and [dest, src]; None where none can."""
+
+
+@torch.no_grad()
+def replayed(
+    handle: ModelHandle, stack: Stack, tapes: Tapes, base: str, baseline: Baseline,
+    jobs: Sequence[tuple[Target, Lane]], value: Value, matched: bool, watch: Watch | None,
+) -> Looked:  # fmt: skip
+    """Replay one run for every target in its lane; all lanes are of one text. Call with the handle's lock held.
+
+    An unpatched run climbs along and must give the base run's logits again.
+    """
+    lane = jobs[0][1]
+    tape, row = tapes[len(lane.ids(base))], tapes.rows[lane]
+    known = first_changed(lane, base, matched)
+    items = [make_item(at, row, base, [target], stack.way.phases, known, handle.n_layers) for target, at in jobs]
+    control = Item(lane, row, {}, min(item.entry for item in items), min(item.start for item in items))
+    read = range(tape.length)[lane.read][0]
+    climb = Climb(stack, tape, base, value, matched, (read, read), watch=watch)
+    logits: dict[int, Tensor] = {}
+    for group, final in climb.run([*items, control], fronts(handle, items, base, value, matched)):
+        logits |= dict(zip(map(id, group.items), stack.head(final)[:, 0], strict=True))
+    check_control(logits[id(control)], baseline.read[lane, base][0])
+    seen = {} if watch is None else watch.seen
+    return [logits[id(item)] for item in items], [seen.get(id(item)) for item in items]
