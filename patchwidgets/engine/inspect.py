@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ from .scoring import reading_of, score_rows
 from .values import Encode, Sources, check_vector, make_value
 
 Cell = dict[str, int]
+Keep = Callable[[Tensor, str], Tensor]
+"""(an activation [row, ...], the run that its rows are of) -> what is kept of it, [row, ...]."""
 _BATCH_TOKENS = 2048
 
 
@@ -36,10 +39,12 @@ class Inspection:
         logits: per run [draw, vocab] at the position read; one draw, but for patches that are drawn at random.
         attention: per run [dest, src] of the head asked for, over the run's own positions; the mean over the draws of
             a patched run. Empty when no head was asked for.
+        kept: per run what was kept of the hooks that were watched, [draw, ...] by hook.
     """
 
     logits: tuple[Tensor, ...]
     attention: tuple[np.ndarray, ...] = ()
+    kept: tuple[dict[str, Tensor], ...] = ()
 
 
 def inspect_cells(
@@ -49,14 +54,16 @@ def inspect_cells(
     cells: Sequence[tuple[str, Cell]],
     head: tuple[int, int] | None = None,
     *,
+    watch: Mapping[str, Keep] | None = None,
     intervention: Intervention | None = None,
     metric: Metric | None = None,
     encode: Encode | None = None,
 ) -> Inspection:
     """Run both prompts, and the base prompt once with every patch; random patches once in every draw of a sweep.
 
-    Every cell is (site, {axis: index}), one patched run each. `head` is (layer, head), the one whose attention is kept.
-    A mask follows the gradient of `metric`; `encode` gives the prompts of the dataset a mean or a sample is from.
+    Every cell is (site, {axis: index}), one patched run each. `head` is (layer, head), the one whose attention is kept;
+    `watch` says what else is kept, by hook. A mask follows the gradient of `metric`; `encode` gives the prompts of the
+    dataset a mean or a sample is from.
     """
     what = intervention or patch
     lanes = [Lane(i, pair, 0, i, "both") for i in range(draws_of(what))]
@@ -65,21 +72,26 @@ def inspect_cells(
         for site, _ in targets:
             handle.shape(site)  # Asked for now: a model cannot be probed in the middle of a pass.
     written = sorted({hook_of(target) for target in targets})
-    pattern = _pattern_hook(handle, head[0]) if head else None
-    watched = [*written, *([pattern] if pattern and pattern not in written else [])]
+    keeps = dict(watch or {})
+    pattern = pattern_hook(handle, head[0]) if head else ""
+    if head is not None:
+        keeps[pattern] = lambda activation, run: activation[:, head[1]]
     sources = Sources(handle, lanes, patch.base, written, 0, encode or _no_datasets)
 
     def measure() -> Inspection:
-        baseline = record(handle, [(lanes[0], run) for run in RUNS], watched)
+        baseline = record(handle, [(lanes[0], run) for run in RUNS], {*written, *keeps})
         value = _values(what, sources, baseline, metric)
-        logits, patterns = _patched(handle, lanes, patch.base, baseline, targets, value, head, isinstance(what, Patch))
+        logits, kept = _patched(handle, lanes, patch.base, baseline, targets, value, keeps, isinstance(what, Patch))
         plain = [baseline.read[lanes[0], run][:1] for run in RUNS]
-        if head is None or pattern is None:
-            return Inspection((*plain, *logits))
-        seen = [baseline.activations[pattern][lanes[0], run][head[1]] for run in RUNS]
-        return Inspection((*plain, *logits), tuple(each.float().cpu().numpy() for each in [*seen, *patterns]))
+        kept = [*({h: keep(_row(baseline, h, lanes[0], run), run) for h, keep in keeps.items()} for run in RUNS), *kept]
+        seen = [each[pattern].mean(0).float().cpu().numpy() for each in kept] if head else []
+        return Inspection((*plain, *logits), tuple(seen), tuple(kept))
 
     return undisturbed(handle.lock, measure)
+
+
+def _row(baseline: Baseline, hook: str, lane: Lane, run: str) -> Tensor:
+    return baseline.activations[hook][lane, run][None]
 
 
 def _patched(
@@ -89,38 +101,37 @@ def _patched(
     baseline: Baseline,
     targets: Sequence[Target],
     value: Value,
-    head: tuple[int, int] | None,
+    keeps: Mapping[str, Keep],
     matched: bool,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return per target the logits [draw, vocab] and, for a head, its pattern's mean over the draws.
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """Return per target the logits [draw, vocab] and what was kept of each hook, [draw, ...].
 
     An unpatched row rides along in every batch, and must give the base run's logits again.
     """
     jobs = [(target, lane) for target in targets for lane in lanes]
     size = max(1, _BATCH_TOKENS // len(lanes[0].ids(base)))
     logits: list[Tensor] = []
-    seen: list[Tensor] = []
+    seen: dict[str, list[Tensor]] = defaultdict(list)
     for start in range(0, len(jobs), size):
         chunk = jobs[start : start + size]
         rows: list[Row] = [(lanes[0], base), *((lane, base) for _, lane in chunk)]
         placed = [(i, lane, target) for i, (target, lane) in enumerate(chunk, start=1)]
         edits = edits_for(placed, base, value, matched)
-        if head is not None:
-            edits = joined(edits, {_pattern_hook(handle, head[0]): _watch(seen, head[1])})
+        edits = joined(edits, {hook: _watch(seen[hook], keep, base) for hook, keep in keeps.items()})
         found = forward(handle, rows, edits, whole=False)[:, lanes[0].read][:, 0]
         check_control(found[0], baseline.read[lanes[0], base][0])
         logits += found[1:]
-    runs = [torch.stack(logits[i : i + len(lanes)]) for i in range(0, len(logits), len(lanes))]
-    means = [torch.stack(seen[i : i + len(lanes)]).mean(0) for i in range(0, len(seen), len(lanes))]
-    return runs, means
+    draws = [slice(i, i + len(lanes)) for i in range(0, len(jobs), len(lanes))]
+    kept = [{hook: torch.stack(found[some]) for hook, found in seen.items()} for some in draws]
+    return [torch.stack(logits[some]) for some in draws], kept
 
 
-def _watch(seen: list[Tensor], head: int) -> Edit:
-    """Keep a head's patterns of the patched rows; what is written there stays."""
+def _watch(seen: list[Tensor], keep: Keep, base: str) -> Edit:
+    """Keep something of the patched rows; what is written there stays."""
 
-    def edit(pattern: Tensor) -> Tensor:
-        seen.extend(pattern[1:, head].detach().clone())
-        return pattern
+    def edit(activation: Tensor) -> Tensor:
+        seen.extend(keep(activation[1:], base).detach().clone())
+        return activation
 
     return edit
 
@@ -162,7 +173,8 @@ def score(metrics: tuple[Metric, ...], seen: Inspection, pair: EncodedPair) -> n
     return np.stack([part.mean(axis=1) for part in np.split(values, ends, axis=1)], axis=1)
 
 
-def _pattern_hook(handle: ModelHandle, layer: int) -> str:
+def pattern_hook(handle: ModelHandle, layer: int) -> str:
+    """Return the name of the hook that shows a layer's attention; PatchError where there is none."""
     name = f"blocks.{layer}.attn.hook_pattern"
     if name not in handle.hooks:
         raise PatchError(f"the model {handle.name!r} shows no attention pattern (it has no hook {name}).")
