@@ -15,13 +15,19 @@ from ..interventions import Intervention, Mask, Mean, Noise, Patch, Resample
 from ..metrics import Metric
 from ..prompts import EncodedPair
 from ..sites import get_site
-from .baseline import RUNS, Baseline, Row, forward, record
-from .gate import Edit, check_control, undisturbed
+from .baseline import RUNS, Baseline, Row, forward
+from .gate import Disturbed, Edit, check_control, undisturbed
 from .gradients import make_mask
 from .handle import ModelHandle
 from .hooked import Value, edits_for, joined
 from .lanes import Lane
+from .plain_runs import PlainRuns
 from .plan import Target, hook_of
+from .replay.climb import Watch
+from .replay.looking import replayed
+from .replay.parts import Stack, stack_of
+from .replay.proof import prove
+from .replay.seams import NotReplayable
 from .scoring import reading_of, score_rows
 from .values import Encode, Sources, check_vector, make_value
 
@@ -59,71 +65,131 @@ def inspect_cells(
     metric: Metric | None = None,
     encode: Encode | None = None,
 ) -> Inspection:
-    """Run both prompts, and the base prompt once with every patch; random patches once in every draw of a sweep.
+    """Return what an Inspector sees, once."""
+    return Inspector(handle, pair, patch, intervention=intervention, metric=metric, encode=encode).look(
+        cells, head, watch=watch
+    )
 
-    Every cell is (site, {axis: index}), one patched run each. `head` is (layer, head), the one whose attention is kept;
-    `watch` says what else is kept, by hook. A mask follows the gradient of `metric`; `encode` gives the prompts of the
-    dataset a mean or a sample is from.
+
+class Inspector:
+    """Looks at patches of one pair. The plain runs are made once, as long as the model computes as it did.
+
+    A mask follows the gradient of `metric`; `encode` gives the prompts of the dataset a mean or a sample is from. The
+    plain runs' activations at `sites` are kept from the first look on where they are small beside the free memory.
     """
-    what = intervention or patch
-    lanes = [Lane(i, pair, 0, i, "both") for i in range(draws_of(what))]
-    targets: list[Target] = [(get_site(site), cell) for site, cell in cells]
-    if not isinstance(what, Patch):
-        for site, _ in targets:
-            handle.shape(site)  # Asked for now: a model cannot be probed in the middle of a pass.
-    written = sorted({hook_of(target) for target in targets})
-    keeps = dict(watch or {})
-    pattern = pattern_hook(handle, head[0]) if head else ""
-    if head is not None:
-        keeps[pattern] = lambda activation, run: activation[:, head[1]]
-    sources = Sources(handle, lanes, patch.base, written, 0, encode or _no_datasets)
 
-    def measure() -> Inspection:
-        baseline = record(handle, [(lanes[0], run) for run in RUNS], {*written, *keeps})
-        value = _values(what, sources, baseline, metric)
-        logits, kept = _patched(handle, lanes, patch.base, baseline, targets, value, keeps, isinstance(what, Patch))
-        plain = [baseline.read[lanes[0], run][:1] for run in RUNS]
-        kept = [*({h: keep(_row(baseline, h, lanes[0], run), run) for h, keep in keeps.items()} for run in RUNS), *kept]
-        seen = [each[pattern].mean(0).float().cpu().numpy() for each in kept] if head else []
-        return Inspection((*plain, *logits), tuple(seen), tuple(kept))
+    def __init__(
+        self, handle: ModelHandle, pair: EncodedPair, patch: Patch, *, intervention: Intervention | None = None,
+        metric: Metric | None = None, encode: Encode | None = None, sites: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self._handle, self._base, self._metric = handle, patch.base, metric
+        self._what = intervention or patch
+        self._lanes = [Lane(i, pair, 0, i, "both") for i in range(draws_of(self._what))]
+        self._encode = encode or _no_datasets
+        spare = [get_site(name).hook_name(layer) for name in sites for layer in range(handle.n_layers)]
+        self._plain = PlainRuns(handle, self._lanes[0], patch.base, spare)
 
-    return undisturbed(handle.lock, measure)
+    def look(
+        self, cells: Sequence[tuple[str, Cell]], head: tuple[int, int] | None = None, *,
+        watch: Mapping[str, Keep] | None = None,
+    ) -> Inspection:  # fmt: skip
+        """Run both prompts, and the base prompt once with every patch; random patches once in every draw of a sweep.
+
+        Every cell is (site, {axis: index}), one patched run each. `head` is (layer, head), the one whose attention is
+        kept; `watch` says what else is kept, by hook.
+        """
+        targets: list[Target] = [(get_site(site), cell) for site, cell in cells]
+        if not isinstance(self._what, Patch):
+            for site, _ in targets:
+                self._handle.shape(site)  # Asked for now: a model cannot be probed in the middle of a pass.
+        keeps = dict(watch or {})
+        if head is not None:
+            keeps[pattern_hook(self._handle, head[0])] = lambda activation, run: activation[:, head[1]]
+        return undisturbed(self._handle.lock, lambda: self._looked(targets, keeps, head))
+
+    def _looked(self, targets: Sequence[Target], keeps: Mapping[str, Keep], head: tuple[int, int] | None) -> Inspection:
+        try:
+            pattern = pattern_hook(self._handle, head[0]) if head else ""
+            return self._measured(targets, keeps, head, self._stack(targets, keeps, pattern))
+        except NotReplayable:
+            return self._measured(targets, keeps, head, None)
+        except Disturbed:
+            self._plain.forget()
+            raise
+
+    def _stack(self, targets: Sequence[Target], keeps: Mapping[str, Keep], pattern: str) -> Stack | None:
+        """Return the model in parts where the patches can be replayed; of hooks, only the pattern is watched there."""
+        if not targets or keeps.keys() - {pattern}:
+            return None
+        hooks = {hook_of(target) for target in targets} | keeps.keys()
+        return stack_of(self._handle, prove).reaching(sorted(hooks))
+
+    def _measured(
+        self, targets: Sequence[Target], keeps: Mapping[str, Keep], head: tuple[int, int] | None, stack: Stack | None
+    ) -> Inspection:
+        lane, base, matched = self._lanes[0], self._base, isinstance(self._what, Patch)
+        written = sorted({hook_of(target) for target in targets})
+        baseline, tapes = self._plain.with_hooks({*written, *keeps}, stack)
+        sources = Sources(self._handle, self._lanes, base, written, 0, self._encode)
+        value = _values(self._what, sources, baseline, self._metric)
+        found = {
+            run: {hook: keep(baseline.activations[hook][lane, run][None], run) for hook, keep in keeps.items()}
+            for run in RUNS
+        }
+        jobs = [(target, each) for target in targets for each in self._lanes]
+        if stack is None or tapes is None:
+            logits, seen = _patched(self._handle, base, baseline, jobs, value, keeps, matched)
+        else:
+            watch = None if head is None else Watch(pattern_hook(self._handle, head[0]), *head)
+            logits, rows = replayed(self._handle, stack, tapes, base, baseline, jobs, value, matched, watch)
+            seen = {} if watch is None else {watch.hook: [_over(found[base][watch.hook][0], each) for each in rows]}
+        draws = [slice(i, i + len(self._lanes)) for i in range(0, len(jobs), len(self._lanes))]
+        kept = [*found.values(), *({hook: torch.stack(rows[some]) for hook, rows in seen.items()} for some in draws)]
+        attention = []
+        if head is not None:
+            pattern = pattern_hook(self._handle, head[0])
+            attention = [each[pattern].mean(0).float().cpu().numpy() for each in kept]
+        plain = [baseline.read[lane, run][:1] for run in RUNS]
+        return Inspection((*plain, *(torch.stack(logits[some]) for some in draws)), tuple(attention), tuple(kept))
 
 
-def _row(baseline: Baseline, hook: str, lane: Lane, run: str) -> Tensor:
-    return baseline.activations[hook][lane, run][None]
+def _over(plain: Tensor, found: tuple[int, Tensor] | None) -> Tensor:
+    """Return the base run's rows with those that were found in their place."""
+    if found is None:
+        return plain
+    first, rows = found
+    return torch.cat([plain[:first], rows])
 
 
 def _patched(
     handle: ModelHandle,
-    lanes: Sequence[Lane],
     base: str,
     baseline: Baseline,
-    targets: Sequence[Target],
+    jobs: Sequence[tuple[Target, Lane]],
     value: Value,
     keeps: Mapping[str, Keep],
     matched: bool,
-) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
-    """Return per target the logits [draw, vocab] and what was kept of each hook, [draw, ...].
+) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
+    """Return per run, of one target in one lane, the logits [vocab], and what was kept of each hook.
 
     An unpatched row rides along in every batch, and must give the base run's logits again.
     """
-    jobs = [(target, lane) for target in targets for lane in lanes]
-    size = max(1, _BATCH_TOKENS // len(lanes[0].ids(base)))
     logits: list[Tensor] = []
     seen: dict[str, list[Tensor]] = defaultdict(list)
+    if not jobs:
+        return logits, seen
+    lane = jobs[0][1]
+    size = max(1, _BATCH_TOKENS // len(lane.ids(base)))
     for start in range(0, len(jobs), size):
         chunk = jobs[start : start + size]
-        rows: list[Row] = [(lanes[0], base), *((lane, base) for _, lane in chunk)]
-        placed = [(i, lane, target) for i, (target, lane) in enumerate(chunk, start=1)]
+        placed = [(i, each, target) for i, (target, each) in enumerate(chunk, start=1)]
         edits = edits_for(placed, base, value, matched)
         edits = joined(edits, {hook: _watch(seen[hook], keep, base) for hook, keep in keeps.items()})
-        found = forward(handle, rows, edits, whole=False)[:, lanes[0].read][:, 0]
-        check_control(found[0], baseline.read[lanes[0], base][0])
+        rows: list[Row] = [(lane, base), *((each, base) for _, each in chunk)]
+        found = forward(handle, rows, edits, whole=False)[:, lane.read][:, 0]
+        check_control(found[0], baseline.read[lane, base][0])
         logits += found[1:]
-    draws = [slice(i, i + len(lanes)) for i in range(0, len(jobs), len(lanes))]
-    kept = [{hook: torch.stack(found[some]) for hook, found in seen.items()} for some in draws]
-    return [torch.stack(logits[some]) for some in draws], kept
+    return logits, seen
 
 
 def _watch(seen: list[Tensor], keep: Keep, base: str) -> Edit:

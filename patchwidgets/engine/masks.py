@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from ..errors import PatchError
 from ..sites import SITES, Site
-from .gate import Edit, hooked, open_scores
+from .gate import Edit, foreign_hooks, hooked, open_scores
 from .handle import ModelHandle
 from .lanes import Lane
 from .places import index_in
+from .unchanged import hung_on, state_of
 
 if TYPE_CHECKING:
     from .hooked import Value
@@ -58,7 +60,7 @@ def open_at(handle: ModelHandle, lanes: Iterable[Lane], base: str, hooks: Collec
     attention = {site.hook_name(i) for site in SITES.values() if is_attention(site) for i in range(handle.n_layers)}
     # A mask goes by where a token is, not by which it is: one run for every length.
     texts = {} if attention.isdisjoint(hooks) else {len(ids): ids for ids in (lane.ids(base) for lane in lanes)}
-    masks = {length: open_attention(handle, ids) for length, ids in texts.items()}
+    masks = {length: _known_open(handle, ids) for length, ids in texts.items()}
 
     def find(target: Target, lane: Lane) -> Tensor:
         site, place = target
@@ -68,6 +70,27 @@ def open_at(handle: ModelHandle, lanes: Iterable[Lane], base: str, hooks: Collec
         return masks[len(lane.ids(base))][layer][index_in(site, place, lane, base, matched=matched)]
 
     return find
+
+
+_OPEN: WeakKeyDictionary[Any, tuple[Hashable, dict[int, list[Tensor]]]] = WeakKeyDictionary()
+_MOST = 1024
+"""The longest text whose masks are kept: a megabyte or two for every kind of layer."""
+
+
+def _known_open(handle: ModelHandle, ids: Collection[int]) -> list[Tensor]:
+    """Return `open_attention`, from an earlier call when the model computes as it did then."""
+    state = None if foreign_hooks(handle.hooks) or hung_on(handle.bridge) else state_of(handle.bridge)
+    if state is None or len(ids) > _MOST:
+        return open_attention(handle, ids)
+    kept = _OPEN.get(handle.bridge)
+    if kept is None or kept[0] != state:
+        kept = _OPEN[handle.bridge] = (state, {})
+    if len(ids) not in kept[1]:
+        found = open_attention(handle, ids)
+        if foreign_hooks(handle.hooks):
+            return found
+        kept[1][len(ids)] = found
+    return kept[1][len(ids)]
 
 
 def kept_closed(value: Value, where: Open) -> Value:

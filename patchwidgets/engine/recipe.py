@@ -14,7 +14,7 @@ from ..metrics import tolerance
 from .gate import foreign_hooks
 from .handle import ModelHandle, handle_of
 from .model import TransformerBridge, load_model, loaded_from
-from .replay.parts import THEIR_OWN, hung_on
+from .unchanged import THEIR_OWN, hung_on
 
 _SAMPLED = 256
 _SAME = 1e-9

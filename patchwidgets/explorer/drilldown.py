@@ -11,7 +11,7 @@ import ipywidgets as w
 import numpy as np
 
 from ..engine.handle import ModelHandle
-from ..engine.inspect import Cell, Inspection, inspect_cells
+from ..engine.inspect import Cell, Inspection, Inspector
 from ..engine.patch import check_plan
 from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
@@ -23,7 +23,7 @@ from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
 from .lines import last_maker, note_of
 from .live import LiveMap
-from .opened import Opened, Patches, drawn, fitting, open_cell, patches_of
+from .opened import LOOKED_AT, Opened, Patches, drawn, fitting, open_cell, patches_of
 from .panels import attention_rows, empty_parts, empty_tables, part_values, prediction_tables
 from .text import Line
 
@@ -48,6 +48,7 @@ class Drilldown:
     ) -> None:
         self._handle, self._lock, self._submit, self._encode = handle, lock, submit, encode
         self._opened: Opened | None = None
+        self._inspector: tuple[Plan, Inspector] | None = None
         self._run: Run | None = None
         self._seen: tuple[Patches, Inspection] | None = None
         self.hint = Line("pw-x-dim", "pw-x-hint", text=_HINT)
@@ -83,6 +84,7 @@ class Drilldown:
         """Show nothing; what is computing is dropped."""
         with self._lock:
             self._drop_heads()
+            self._inspector = None
             self._show(None)
             self.hint.say(_HINT)
 
@@ -227,10 +229,7 @@ class Drilldown:
             if opened is not self._opened:
                 return
             patches, plan = fitting(self._handle, opened), opened.plan
-            seen = inspect_cells(
-                self._handle, plan.pair, plan.patch, patches.cells, opened.head, intervention=plan.intervention,
-                metric=plan.metrics[0], encode=self._encode,
-            )  # fmt: skip
+            seen = self._inspector_of(plan).look(patches.cells, opened.head)
             with self._lock:
                 if opened is self._opened:
                     self._show_seen(opened, patches, seen)
@@ -240,6 +239,17 @@ class Drilldown:
             with self._lock:
                 if opened is self._opened:
                     self.error.say(_told(error))
+
+    def _inspector_of(self, plan: Plan) -> Inspector:
+        """Return what looks at a sweep's cells: the plain runs are made for the first one."""
+        kept = self._inspector
+        if kept is None or kept[0] is not plan:
+            inspector = Inspector(
+                self._handle, plan.pair, plan.patch, intervention=plan.intervention, metric=plan.metrics[0],
+                encode=self._encode, sites=sorted({*LOOKED_AT, *(site.name for site in plan.sites)}),
+            )  # fmt: skip
+            self._inspector = kept = (plan, inspector)
+        return kept[1]
 
     def _show_seen(self, opened: Opened, patches: Patches, seen: Inspection) -> None:
         self._seen = (patches, seen)

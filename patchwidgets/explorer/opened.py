@@ -12,8 +12,10 @@ from ..sites import get_site
 from .slots import column_of, columns_of
 from .text import shown_token
 
-_PARTS = ("resid_pre", "attn_out", "mlp_out", "resid_post")
+PARTS = ("resid_pre", "attn_out", "mlp_out", "resid_post")
 _INPUTS = ("q", "k", "v", "pattern", "z")
+LOOKED_AT = (*PARTS, *_INPUTS)
+"""The sites that are patched behind a cell."""
 
 Head = tuple[int, int]
 Placed = tuple[str, Cell]
@@ -106,7 +108,7 @@ def patches_of(handle: ModelHandle, opened: Opened) -> Patches:
     """Return what to run: "patched" is the opened cell's own patch, and once another head is opened, that head's."""
     own = (opened.plan.name, opened.cell)
     if opened.head is None:
-        there = [site for site in _PARTS if get_site(site).hook_name(opened.layer) in handle.hooks]
+        there = [site for site in PARTS if get_site(site).hook_name(opened.layer) in handle.hooks]
         at = {"layer": opened.layer, "pos": opened.position}
         return Patches(own, [] if opened.position is None else [(site, at) for site in there], None)
     there = [site for site in _INPUTS if get_site(site).hook_name(opened.layer) in handle.hooks]

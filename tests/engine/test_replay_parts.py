@@ -15,14 +15,13 @@ from patchwidgets.engine.replay.parts import (
     Head,
     Stack,
     Way,
-    fingerprint,
     forget,
-    hung_on,
     same,
     stack_of,
     take_apart,
 )
 from patchwidgets.engine.replay.seams import ENTRY, NotReplayable
+from patchwidgets.engine.unchanged import fingerprint, hung_on
 from tests import models
 from tests.engine.plain import family_of
 

@@ -21,8 +21,8 @@ from ..handle import ModelHandle
 from ..lanes import Lane
 from ..measuring import Task
 from ..plan import Plan, hook_of
+from ..unchanged import state_of
 from .items import Item
-from .parts import fingerprint
 from .tape import Tapes
 
 _CERTAIN = (Patch, Scale, Vector, Zero)
@@ -89,12 +89,10 @@ def finals_of(handle: ModelHandle, plan: Plan) -> Finals | None:
     if not isinstance(plan.intervention, _CERTAIN):
         return None
     bridge: Any = handle.bridge
-    weights = [*bridge.parameters(), *bridge.buffers()]
-    # A write in place raises a tensor's version; those of inference mode have none, and are not to be trusted.
-    if any(weight.is_inference() for weight in weights):
+    state = state_of(bridge)
+    if state is None:
         return None
-    versions = tuple((weight.data_ptr(), weight._version) for weight in weights)
-    key = (plan.patch, plan.intervention, versions, fingerprint(bridge))
+    key = (plan.patch, plan.intervention, state)
     kept = _FINALS.setdefault(bridge, WeakValueDictionary())
     found = kept.get(key)
     if found is None:

@@ -20,8 +20,8 @@ from .parts import Stack
 from .tape import Tapes
 
 Looked = tuple[list[Tensor], list[tuple[int, Tensor] | None]]
-"""Per run the logits [vocab] at the position read, and of the watched head the rows that may differ from the base run's:
-their first position and [dest, src]; None where none can."""
+"""Per run the logits [vocab] at the position read, and of the watched head the rows that may differ from the base
+run's: their first position and [dest, src]; None where none can."""
 
 
 @torch.no_grad()

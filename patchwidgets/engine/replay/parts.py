@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..gate import Edit, foreign_hooks, hooked, slack
 from ..handle import ModelHandle
 from ..model import HookPoint
+from ..unchanged import fingerprint, hung_on
 from .copies import Copies
 from .fused import fuse
 from .seams import ENTRY, NotReplayable, Part
@@ -134,39 +135,6 @@ def _cap(bridge: Any) -> float | None:
 
 
 _STACKS: WeakKeyDictionary[Any, tuple[int, Stack | str]] = WeakKeyDictionary()
-
-
-def fingerprint(bridge: Any) -> int:
-    """Return what changes when the model computes otherwise: its modules, their weights, hooks and plain settings."""
-    found: list[object] = [(id(weight), weight.data_ptr()) for weight in (*bridge.parameters(), *bridge.buffers())]
-    config = getattr(bridge.original_model, "config", None)
-    for settings in (bridge.cfg, config, *bridge.modules()):
-        if isinstance(settings, nn.Module) and not isinstance(settings, HookPoint):
-            hooks = (*settings._forward_hooks.values(), *settings._forward_pre_hooks.values())
-            found += [id(settings), *map(id, hooks), id(settings.__dict__.get("forward"))]
-        if not isinstance(settings, HookPoint):
-            plain = getattr(settings, "__dict__", {})
-            found += [(name, value) for name, value in list(plain.items()) if name[0] != "_" and _is_plain(value)]
-    return hash(tuple(found))
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
-
-
-THEIR_OWN = ("transformer_lens.", "transformers.")
-"""Whose hooks belong to the model: transformers leaves some to record outputs once it was asked for any."""
-
-
-def hung_on(bridge: Any) -> str | None:
-    """Return the name of a module that carries a torch hook of somebody else: it may go by position, or by batch."""
-    for name, module in bridge.named_modules():
-        if isinstance(module, HookPoint):
-            continue
-        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
-            if not str(getattr(hook, "__module__", "")).startswith(THEIR_OWN):
-                return name
-    return None
 
 
 def stack_of(handle: ModelHandle, prove: Callable[[ModelHandle, Stack], None]) -> Stack:

@@ -1,0 +1,73 @@
+"""The plain runs of one pair, made once for many looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Sequence
+
+from .baseline import RUNS, Baseline, record
+from .gate import foreign_hooks
+from .handle import ModelHandle
+from .lanes import Lane
+from .memory import budget_for, element_bytes
+from .replay.parts import Stack
+from .replay.tape import Tapes
+from .unchanged import hung_on, state_of
+
+_ROWS = 4
+"""Both runs, each twice."""
+
+
+class PlainRuns:
+    """Both runs of a pair with activations, kept as long as the model computes as it did.
+
+    `spare` are hooks that are wanted later: where they fit into a part of the free memory they are kept from the first
+    time on. A write to a weight's `data` in place is not seen; patched runs are held against these all the same.
+    """
+
+    def __init__(self, handle: ModelHandle, lane: Lane, base: str, spare: Sequence[str] = ()) -> None:
+        self._handle, self._lane, self._base = handle, lane, base
+        self._spare = [name for name in spare if name in handle.hooks]
+        self._state: Hashable | None = None
+        self._mixes: bool | None = None
+        self._hooks: set[str] = set()
+        self._baseline = Baseline()
+        self._tapes: Tapes | None = None
+
+    def forget(self) -> None:
+        """Make them anew the next time."""
+        self._state, self._hooks, self._tapes, self._baseline = None, set(), None, Baseline()
+
+    def with_hooks(self, hooks: Collection[str], stack: Stack | None = None) -> tuple[Baseline, Tapes | None]:
+        """Return the runs with the hooks' activations, and for a model in parts the base run on tape.
+
+        Call with the handle's lock held.
+        """
+        state = self._now()
+        mixes = None if stack is None else stack.way.mixes
+        known = state is not None and state == self._state and self._hooks.issuperset(hooks)
+        if known and mixes in (None, self._mixes):
+            return self._baseline, self._tapes if stack is not None else None
+        spare = self._spare if self._fits(self._spare) else ()
+        wanted = {*hooks, *spare, *(self._hooks if state == self._state else ())}
+        self.forget()
+        tapes = None if mixes is None else Tapes(self._handle, self._base, mixes)
+        self._baseline = record(self._handle, [(self._lane, run) for run in RUNS], wanted, recorder=tapes)
+        self._state, self._hooks, self._mixes, self._tapes = state, wanted, mixes, tapes
+        return self._baseline, tapes
+
+    def _now(self) -> Hashable | None:
+        bridge = self._handle.bridge
+        return None if foreign_hooks(self._handle.hooks) or hung_on(bridge) else state_of(bridge)
+
+    def _fits(self, hooks: Sequence[str]) -> bool:
+        """Return whether the hooks' activations are small beside what is free."""
+        return (
+            _ROWS * sum(map(self._numbers, hooks)) * element_bytes(self._handle) <= budget_for(self._handle.device) // 8
+        )
+
+    def _numbers(self, hook: str) -> int:
+        tokens, config = max(len(self._lane.ids(run)) for run in RUNS), self._handle.bridge.cfg
+        if hook.endswith(("hook_pattern", "hook_attn_scores")):
+            return self._handle.n_heads * tokens**2
+        wide = (config.d_mlp or 4 * config.d_model) if ".mlp." in hook else 0
+        return tokens * max(config.d_model, self._handle.n_heads * config.d_head, wide)
