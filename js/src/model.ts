@@ -79,14 +79,18 @@ export interface AttentionState extends ViewState {
 
 export interface PredictionRow {
   token: string;
-  prob: number;
+  /** Left out where logits alone are shown. */
+  prob?: number;
   logit: number;
   mark: "" | "answer" | "foil";
 }
 
 export interface PredictionsState extends ViewState {
   title: string;
-  tables: { name: RunName; label: string; rows: PredictionRow[] }[];
+  note?: string;
+  /** What rows show: probabilities where it is left out. */
+  quantity?: "prob" | "logit";
+  tables: { name: RunName; label: string; rows: PredictionRow[]; difference?: number }[];
 }
 
 /** One past run: its number, what was measured, and the rest of its line. */

@@ -20,7 +20,7 @@ import { TokensView } from "./views/tokens";
 class PredictionsStore extends Store {
   constructor(model: Model<PredictionsState>) {
     super();
-    this.watch(model, ["title", "tables"], "traits");
+    this.watch(model, ["title", "note", "quantity", "tables"], "traits");
   }
 }
 

@@ -206,6 +206,39 @@ describe("predictions", () => {
     expect(root.querySelector(".pw-note")?.textContent).toBe("\u25cf answer    \u25cb foil");
   });
 
+  test("logits have bars by the largest of all, and the difference of answer and foil below", () => {
+    const logit = (token: string, value: number, mark = "") => ({ token, logit: value, mark });
+    const tables = [
+      {
+        name: "clean",
+        label: "clean",
+        rows: [logit(" Mary", 2, "answer"), logit(" Anna", -0.5, "foil")],
+        difference: 2.5,
+      },
+      { name: "corrupted", label: "corrupted", rows: [logit(" John", 4)] },
+    ];
+    const { root } = mount({ ...state, quantity: "logit", note: "before the cap", tables });
+    const [first, second] = [...root.querySelectorAll("table")];
+    expect([...first.rows].map((r) => [...r.cells].map((c) => c.textContent))).toEqual([
+      ["\u25cf\u00b7Mary", "+2.00"],
+      ["\u25cb\u00b7Anna", "\u22120.50"],
+      ["\u25cf \u2212 \u25cb", "+2.50"],
+    ]);
+    expect([...root.querySelectorAll<HTMLElement>(".pw-probbar")].map((bar) => bar.style.width)).toEqual([
+      "50%",
+      "0%",
+      "100%",
+    ]);
+    expect(second.tFoot).toBeNull();
+    expect([...root.querySelectorAll(".pw-note")].map((p) => p.textContent)).toContain("before the cap");
+  });
+
+  test("a note alone is shown", () => {
+    const { root } = mount({ ...state, tables: [], note: "Not shown: no last norm." });
+    expect(root.hidden).toBe(false);
+    expect(root.textContent).toContain("no last norm");
+  });
+
   test("new tables replace the old ones", async () => {
     const { model, root } = mount(state);
     model.set("tables", []);

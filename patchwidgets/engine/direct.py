@@ -21,6 +21,7 @@ from .baseline import RUNS
 from .gate import hooked, slack
 from .handle import ModelHandle
 from .inspect import Keep
+from .replay.parts import cap_of
 
 ENTERING = "ln_final.hook_in"
 _PROBE = 1024.0
@@ -36,8 +37,8 @@ class NotDirect(PatchError):
 class DirectPath:
     """From a layer's heads straight to the logits at one position.
 
-    `at` names the position in either run, None where that run has no token there. Building one may run the model;
-    NotDirect says why a model has no such path.
+    `at` names the position in either run, None where that run has no token there: what is kept is then the row of the
+    position read. Building one may run the model; NotDirect says why a model has no such path.
     """
 
     def __init__(self, handle: ModelHandle, pair: EncodedPair, layer: int, at: Mapping[str, int | None]) -> None:
@@ -49,6 +50,7 @@ class DirectPath:
             raise NotDirect(f"the model {handle.name!r} shows no W_O, no last norm or no unembedding.")
         self._norm, self._unembed = bridge.ln_final, bridge.unembed
         self._write = getattr(output, "original_component", output)
+        self.at = dict(at)
         reads = {run: len(pair.ids(run)) + pair.at for run in RUNS}
         self._rows = {run: [reads[run] if at[run] is None else at[run], reads[run]] for run in RUNS}
         self._z = get_site("z").hook_name(layer)
@@ -63,6 +65,11 @@ class DirectPath:
         return self._handle.has(get_site("resid_mid"))
 
     @property
+    def capped(self) -> bool:
+        """Whether the model squashes its logits after the unembedding."""
+        return cap_of(self._handle.bridge) is not None
+
+    @property
     def watch(self) -> dict[str, Keep]:
         """What must be kept of every run: the rows of the position and of the position read, [draw, 2, ...]."""
         return dict.fromkeys((self._z, ENTERING, *self._residual.values()), self._keep)
@@ -70,6 +77,7 @@ class DirectPath:
     def _keep(self, activation: Tensor, run: str) -> Tensor:
         return activation[:, self._rows[run]]
 
+    @torch.no_grad()
     def check(self, plain: Run) -> None:
         """Raise NotDirect when a plain run's residual stream is not what its heads write added to what was there."""
         step = {site: plain[hook][:, 0] for site, hook in self._residual.items()}
@@ -80,13 +88,15 @@ class DirectPath:
         if not _near(step["resid_pre"] + step["attn_out"], after):
             raise NotDirect(f"layer {self._layer} does not add its attention's output to the residual stream as it is.")
 
+    @torch.no_grad()
     def check_logits(self, run: Run, logits: Tensor) -> None:
         """Raise NotDirect when a run's logits [draw, vocab] do not follow from its last norm and the unembedding."""
         made = self._unembed(self._norm(run[ENTERING][:, 1]))
-        cap = getattr(getattr(self._handle.bridge.original_model, "config", None), "final_logit_softcapping", None)
-        if not _near(torch.tanh(made / cap) * cap if cap else made, logits):
+        cap = cap_of(self._handle.bridge)
+        if not _near(made if cap is None else torch.tanh(made / cap) * cap, logits):
             raise NotDirect("the model does something of its own between its unembedding and its logits.")
 
+    @torch.no_grad()
     def heads(self, run: Run, head: int) -> Tensor:
         """Return what a head adds to the residual stream at the position, [draw, d]: without W_O's bias."""
         z = run[self._z][:, 0]
@@ -97,6 +107,7 @@ class DirectPath:
         post = self._post
         return added if post is None else held(post, self._write(z.flatten(-2)), added)
 
+    @torch.no_grad()
     def logits(self, run: Run, added: Tensor) -> Tensor:
         """Return the logits that vectors [draw, d] of the residual stream stand for, [draw, vocab]: no bias is in them.
 

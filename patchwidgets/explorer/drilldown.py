@@ -10,6 +10,7 @@ from dataclasses import replace
 import ipywidgets as w
 import numpy as np
 
+from ..engine.direct import DirectPath
 from ..engine.handle import ModelHandle
 from ..engine.inspect import Cell, Inspection, Inspector
 from ..engine.patch import check_plan
@@ -24,6 +25,7 @@ from ..views import AttentionView, Heatmap, Predictions
 from .lines import last_maker, note_of
 from .live import LiveMap
 from .opened import LOOKED_AT, Opened, Patches, drawn, fitting, open_cell, patches_of
+from .outputs import empty_output, output_of, path_of
 from .panels import attention_rows, empty_parts, empty_tables, part_values, prediction_tables
 from .text import Line
 
@@ -59,13 +61,16 @@ class Drilldown:
         self.heads = LiveMap(group, compact=True)
         self.parts = Heatmap([], None, group=group, compact=True)
         self.attention = AttentionView(group=group)
+        self.output = Predictions(group=group, quantity="logit")
         self.predictions = Predictions(group=group, title="Next token")
         self.heads.view.on_select(self._head_selected)
         self._heads_card, self._parts_card = _card(self.heads.view), _card(self.parts)
-        self._attention_card, self._predictions_card = _card(self.attention), _card(self.predictions)
+        self._attention_card, self._output_card = _card(self.attention), _card(self.output)
+        self._predictions_card = _card(self.predictions)
         head = w.Box([self.path, self.back])
         head.add_class("pw-x-crumb")
-        cards = [self._heads_card, self._parts_card, self._attention_card, self._predictions_card]
+        head_cards = [self._attention_card, self._output_card]
+        cards = [self._heads_card, self._parts_card, *head_cards, self._predictions_card]
         self.box = w.VBox([self.hint, head, self.error, *cards])
         self.box.add_class("pw-x-side")
         self._arrange()
@@ -155,6 +160,7 @@ class Drilldown:
         patches = patches_of(self._handle, opened)
         self.predictions.show(empty_tables(opened, patches), title=f"Next token{drawn(opened)}")
         self.attention.show({}, [], np.empty((0, 0, 0)), title="")
+        self.output.show(**empty_output(opened, patches))
         self.parts.show(**empty_parts(opened, patches))
 
     def _arrange(self) -> None:
@@ -167,6 +173,7 @@ class Drilldown:
             self._heads_card: self._run is not None,
             self._parts_card: opened is not None and (opened.head is not None or opened.position is not None),
             self._attention_card: opened is not None and opened.head is not None,
+            self._output_card: opened is not None and opened.head is not None,
             self._predictions_card: opened is not None,
         }
         for part, visible in shown.items():
@@ -229,10 +236,14 @@ class Drilldown:
             if opened is not self._opened:
                 return
             patches, plan = fitting(self._handle, opened), opened.plan
-            seen = self._inspector_of(plan).look(patches.cells, opened.head)
+            path = path_of(self._handle, opened)
+            watch = path.watch if isinstance(path, DirectPath) else None
+            seen = self._inspector_of(plan).look(patches.cells, opened.head, watch=watch)
+            output = output_of(self._handle, opened, patches, path, seen)
             with self._lock:
                 if opened is self._opened:
                     self._show_seen(opened, patches, seen)
+                    self.output.show(**output)
         except Exception as error:
             if not isinstance(error, PatchError):
                 _LOG.exception("looking into a cell failed")

@@ -24,7 +24,7 @@ _UNSUMMED = (
 
 def empty_tables(opened: Opened, patches: Patches) -> list[dict[str, Any]]:
     """Return the tables of next tokens before they are known."""
-    return [{**run, "rows": []} for run in _runs(opened, patches)[:3]]
+    return [{**run, "rows": []} for run in runs_of(opened, patches)[:3]]
 
 
 def prediction_tables(opened: Opened, patches: Patches, seen: Inspection, tokenizer: Tokenizer) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def prediction_tables(opened: Opened, patches: Patches, seen: Inspection, tokeni
             {"token": tokenizer.text(token), "prob": probability, "logit": logit, "mark": marks.get(token, "")}
             for token, probability, logit in top_tokens(logits, _TOP)
         ]}
-        for run, logits in zip(_runs(opened, patches)[:3], seen.logits, strict=False)
+        for run, logits in zip(runs_of(opened, patches)[:3], seen.logits, strict=False)
     ]  # fmt: skip
 
 
@@ -72,14 +72,14 @@ def attention_rows(opened: Opened, head: Head, patches: Patches, seen: Inspectio
     extra = {} if opened.position is None else {"dest": column_of(pair, base, opened.position)}
     return {
         "columns": token_columns_of(pair),
-        "runs": _runs(opened, patches),
+        "runs": runs_of(opened, patches),
         "patterns": spread(pair, [seen.attention[i] for i in chosen], runs),
         "title": f"Attention of head {name_of(head)}{drawn(opened)}",
         **extra,
     }
 
 
-def _runs(opened: Opened, patches: Patches) -> list[dict[str, str]]:
+def runs_of(opened: Opened, patches: Patches) -> list[dict[str, str]]:
     """Return the runs as views name them: clean, corrupted, the patched one, and the cell's own if it is another."""
     placed = [patches.patched, *([patches.own] if patches.own else [])]
     plain = [{"name": name, "label": name} for name in ("clean", "corrupted")]

@@ -23,7 +23,7 @@ from tests.engine.plain import ANSWER, CLEAN, CORRUPTED, FOIL, PAIR, Family, Hoo
 from tests.families import ADDRESSES, D_MODEL, FAMILIES, HEADS, LAYERS
 
 LAST = len(CLEAN) - 1
-EVERYWHERE = {"clean": LAST, "corrupted": LAST}
+EVERYWHERE: dict[str, int | None] = {"clean": LAST, "corrupted": LAST}
 CELL = ("z", {"layer": 1, "pos": LAST, "head": 2})
 
 NORMS = {
@@ -68,7 +68,7 @@ def allowed(family: Family, scale: float = 1.0) -> float:
 
 def constant(family: Family) -> Tensor:
     """The logits of nothing: the last norm's bias and the unembedding's."""
-    norm = family.bare.get_submodule(NORMS.get(family.name, "model.norm"))
+    norm: Any = family.bare.get_submodule(NORMS.get(family.name, "model.norm"))
     head: Any = family.bare.get_output_embeddings()
     bias = getattr(norm, "bias", None)
     return head(torch.zeros_like(norm.weight) if bias is None else bias)
@@ -104,7 +104,7 @@ def test_all_that_is_added_directly_is_the_logits(name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_in_float64_it_is_exactly_the_logit_difference(name: str) -> None:
     """With a last norm that computes in float64: Hugging Face's RMSNorm rounds to float32."""
-    model = FAMILIES[name]()
+    model: Any = FAMILIES[name]()
     if name == "llama":
         exact = nn.RMSNorm(D_MODEL, eps=model.config.rms_norm_eps, dtype=torch.float64).requires_grad_(False)
         exact.weight.copy_(model.model.norm.weight)
@@ -113,6 +113,7 @@ def test_in_float64_it_is_exactly_the_logit_difference(name: str) -> None:
         bridged = pw.load_model(model, tokenizer=models.tokenizer())
     handle = handle_of(bridged)
     pair, parts = encoded(handle), 0.0
+    read = inspect_cells(handle, pair, Patch("denoise"), []).logits[0][0]
     for layer in range(LAYERS):
         path = DirectPath(handle, pair, layer, EVERYWHERE)
         hooks = [f"blocks.{layer}.hook_{part}" for part in ("resid_pre", "attn_out", "mlp_out")]
@@ -129,7 +130,7 @@ def test_in_float64_it_is_exactly_the_logit_difference(name: str) -> None:
         through: Any = model.lm_head
         bias = through(model.transformer.ln_f.bias)
         parts += float(bias[ANSWER] - bias[FOIL])
-    assert parts == pytest.approx(float(seen.logits[0][0, ANSWER] - seen.logits[0][0, FOIL]), abs=1e-8)
+    assert parts == pytest.approx(float(read[ANSWER] - read[FOIL]), abs=1e-8)
 
 
 def z_of(family: Family, ids: list[int], at: int, head: int) -> Tensor:
@@ -150,7 +151,8 @@ def entering(family: Family, module: str, ids: list[int], at: int) -> Tensor:
 
 def by_hand(family: Family, ids: list[int], at: int, head: int) -> Tensor:
     """A head's direct contribution from Hugging Face's own weights: formulas written out, with no norm called."""
-    model, z = family.bare, z_of(family, ids, at, head)
+    model: Any = family.bare
+    z = z_of(family, ids, at, head)
     own = slice(head * len(z), (head + 1) * len(z))
     if family.name == "gpt2":
         added = z @ model.transformer.h[1].attn.c_proj.weight[own].double()

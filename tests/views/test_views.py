@@ -256,6 +256,10 @@ def test_predictions_are_checked() -> None:
     assert view.tables[0]["rows"] == [{"token": " Mary", "prob": 0.5, "logit": 3.0, "mark": ""}]
     with pytest.raises(PatchError, match="a prediction row lacks logit, prob"):
         view.show([{"name": "clean", "label": "clean", "rows": [{"token": "a"}]}])
+    view.show([{"name": "clean", "label": "clean", "rows": [{"token": "a", "logit": 2}]}], quantity="logit")
+    assert view.tables[0]["rows"] == [{"token": "a", "logit": 2.0, "mark": ""}]
+    with pytest.raises(PatchError, match="a prediction row lacks prob"):
+        view.show(view.tables, quantity="prob")
     with pytest.raises(PatchError, match="unknown mark 'best'"):
         view.show([{"name": "clean", "label": "clean", "rows": [{**row, "mark": "best"}]}])
     with pytest.raises(PatchError, match="unknown run 'x'"):

@@ -28,35 +28,49 @@ export class PredictionsView {
 
   draw(): void {
     const tables = this.model.get("tables");
+    const [title, note] = [this.model.get("title"), this.model.get("note") ?? ""];
+    const rows = tables.flatMap((t) => t.rows);
+    // With logits the longest bar is the largest number on show.
+    const largest = this.model.get("quantity") === "logit" ? Math.max(0, ...rows.map((r) => r.logit)) : null;
     const columns = el("div", "pw-tables");
-    columns.append(...tables.map(({ name, label, rows }) => column(name, label, rows)));
-    const marks = new Set(tables.flatMap((t) => t.rows.map((r) => r.mark)));
-    const used = (["answer", "foil"] as const).filter((m) => marks.has(m));
-    const title = this.model.get("title");
+    columns.append(...tables.map((t) => column(t, largest)));
+    const used = (["answer", "foil"] as const).filter((m) => rows.some((r) => r.mark === m));
     this.#content.replaceChildren(...(title ? [el("h4", "pw-title", title)] : []), columns);
     if (used.length) this.#content.append(el("p", "pw-note", used.map((m) => `${MARKS[m]} ${m}`).join("    ")));
-    this.#root.node.hidden = tables.length === 0;
+    if (note) this.#content.append(el("p", "pw-note", note));
+    this.#root.node.hidden = tables.length === 0 && !note;
   }
 }
 
-function column(name: string, label: string, rows: readonly PredictionRow[]): HTMLElement {
+type Table = PredictionsState["tables"][number];
+
+function column({ name, label, rows, difference }: Table, largest: number | null): HTMLElement {
   const node = el("table", `pw-predicted pw-run-${name}`);
   node.append(el("caption", `pw-${name}`, label));
   const body = node.createTBody();
-  for (const row of rows) body.append(line(row));
+  for (const row of rows) body.append(line(row, largest));
+  if (difference !== undefined) {
+    const foot = node.createTFoot().insertRow();
+    foot.title = `answer minus foil: ${signed(difference)}`;
+    const name = el("td", "", `${MARKS.answer} \u2212 ${MARKS.foil}`);
+    name.setAttribute("aria-label", "answer minus foil");
+    foot.append(name, el("td", "pw-percent", signed(difference)));
+  }
   return node;
 }
 
-function line({ token, prob, logit, mark }: PredictionRow): HTMLElement {
+function line({ token, prob, logit, mark }: PredictionRow, largest: number | null): HTMLElement {
   const node = el("tr", mark ? "pw-marked" : "");
-  node.title = `${quoted(token)}${mark ? ` (${mark})` : ""}: probability ${prob.toPrecision(3)}, logit ${signed(logit)}`;
+  const chance = prob === undefined ? "" : `probability ${prob.toPrecision(3)}, `;
+  node.title = `${quoted(token)}${mark ? ` (${mark})` : ""}: ${chance}logit ${signed(logit)}`;
   const name = el("td", "pw-predicted-token");
+  const part = largest === null ? (prob ?? 0) : logit / (largest || 1);
   const bar = el("i", "pw-probbar");
-  bar.style.width = `${(100 * Math.max(0, Math.min(1, prob))).toFixed(2)}%`;
+  bar.style.width = `${(100 * Math.max(0, Math.min(1, part))).toFixed(2)}%`;
   const text = el("bdi", "", visible(token));
   const sign = el("span", "pw-mark", MARKS[mark] ?? "");
   if (mark) sign.setAttribute("aria-label", mark);
   name.append(bar, sign, text);
-  node.append(name, el("td", "pw-percent", percent(prob)));
+  node.append(name, el("td", "pw-percent", largest === null ? percent(prob ?? NaN) : signed(logit)));
   return node;
 }

@@ -124,11 +124,12 @@ def take_apart(handle: ModelHandle) -> Stack:
     begins = {name: ENTRY for name, point in points.items() if id(point) in entries}
     last = unembed.original_component
     plain = isinstance(last, nn.Linear)
-    head = Head(norm, unembed, last.weight if plain else None, last.bias if plain else None, _cap(bridge))
+    head = Head(norm, unembed, last.weight if plain else None, last.bias if plain else None, cap_of(bridge))
     return Stack(parts, points, head, handle.n_heads, begins)
 
 
-def _cap(bridge: Any) -> float | None:
+def cap_of(bridge: Any) -> float | None:
+    """Return the bound of a model that squashes its logits (Gemma2), None of any other."""
     config = getattr(bridge.original_model, "config", None)
     cap = getattr(config, "final_logit_softcapping", None)
     return float(cap) if cap else None
