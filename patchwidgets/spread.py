@@ -33,10 +33,16 @@ class Spread:
         """What a map says of its intervals: beside a cell's numbers, and of those that include zero."""
         return {
             "interval": f"{CONFIDENCE:.0%} interval",
-            "interval_from": f"bootstrap over {self.n} pairs, percentiles of {DRAWS} draws",
+            "interval_from": drawn_how(self.n),
             "mark_4": f"the {CONFIDENCE:.0%} interval over {self.n} pairs includes 0",
             "mark_4_short": "unsure",
+            "note": f"Means over {self.n} pairs.",
         }
+
+
+def drawn_how(pairs: int) -> str:
+    """Return in words how an interval was found."""
+    return f"bootstrap over {pairs} pairs, percentiles of {DRAWS} draws"
 
 
 def spread_of(result: PatchResult, quantity: str = "normalized") -> Spread | None:
@@ -50,6 +56,27 @@ def spread_of(result: PatchResult, quantity: str = "normalized") -> Spread | Non
     implied = result.data["status"].values.reshape(-1) == STATUSES[IMPLIED]
     low, high = np.where(implied, np.nan, low), np.where(implied, np.nan, high)
     return Spread(low, high, (low <= 0) & (high >= 0), result.n, quantity)
+
+
+def of_cell(result: PatchResult, flat: int, quantity: str) -> tuple[np.ndarray, tuple[float, float]] | None:
+    """Return the pairs' own values in one cell, [pair], and the interval of their mean; None where there are none.
+
+    Normalized values are divided by the mean gap, so that their mean is the cell's.
+    """
+    from . import stats  # scipy takes a while to import
+
+    if result.is_difference or "patched_pairs" not in result.data:
+        return None
+    effects = pair_effects(result)[:, flat]
+    if not np.isfinite(effects).all():
+        return None
+    if quantity == "effect":
+        low, high = stats.bootstrap(effects, confidence=CONFIDENCE, resamples=DRAWS)
+        return effects, (float(low), float(high))
+    runs = (result.direction.base, result.direction.source)
+    base, source = (result.data[f"{run}_pairs"].transpose("metric", "pair").values[0] for run in runs)
+    low, high = stats.bootstrap_normalized(effects + base, base, source, confidence=CONFIDENCE, resamples=DRAWS)
+    return effects / (source - base).mean(), (float(low), float(high))
 
 
 def _bounds(result: PatchResult, quantity: str) -> tuple[np.ndarray, np.ndarray]:

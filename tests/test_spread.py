@@ -25,7 +25,8 @@ def result(clean: np.ndarray = CLEAN) -> PatchResult:
     )  # fmt: skip
     origin = {
         "site": "z", "direction": "denoise", "metrics": ["logit_diff"], "by": ["layer", "head"], "n": PAIRS,
-        "texts": {"clean": [], "corrupted": []}, "bos_at": None, "model": "toy", "revision": None, "weights": "raw", "location": "native",
+        "texts": {"clean": [], "corrupted": []}, "bos_at": None, "model": "toy", "revision": None,
+        "weights": "raw", "location": "native",
         "answer": None, "foil": None, "dtype": "float64",
         "device": "cpu", "engine": "hooked", "check": {"controls": 1, "worst_logit_difference": 0.0},
         "versions": {"transformer-lens": "4.3.0"}, "samples": 1, "intervention": "patch",

@@ -215,9 +215,9 @@ function ring(
 
 /** The mark of an interval that includes zero: a small open circle in the lower left corner. */
 function circle(g: CanvasRenderingContext2D, left: number, bottom: number, size: number, ink: string): void {
-  const r = Math.min(2.4, Math.max(1.2, size / 7));
+  const r = Math.min(3, Math.max(1.2, size / 9));
   g.strokeStyle = ink;
-  g.lineWidth = 1;
+  g.lineWidth = 1.2;
   g.beginPath();
   g.arc(left + r + 2, bottom - r - 2, r, 0, 2 * Math.PI);
   g.stroke();

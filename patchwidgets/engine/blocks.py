@@ -47,6 +47,8 @@ def block_ends(pairs: int) -> list[int]:
 class BlockRun(Run):
     """The run of a sweep in blocks; `total` counts every cell once for every pair."""
 
+    counts = "cells in single pairs"
+
     def __init__(self, handle: ModelHandle, plan: Plan, encode: Encode, ends: Sequence[int]) -> None:
         self._handle, self._plan, self._encode, self._ends = handle, plan, encode, ends
         self._shown = self._now = self._part(plan.pairs[: ends[0]])[1]

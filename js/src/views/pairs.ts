@@ -71,7 +71,11 @@ export class PairsView {
     const state = this.#state;
     const [pairs, mean, low, high] = [state.get("pairs"), state.get("mean"), state.get("low"), state.get("high")];
     node.hidden = pairs.length === 0;
-    if (node.hidden) return;
+    if (node.hidden) {
+      this.#dots = [];
+      this.#list.replaceChildren();
+      return;
+    }
     this.#title.textContent = state.get("title");
     this.#note.textContent = state.get("note");
     const values = pairs.map(({ value }) => value);
