@@ -174,6 +174,7 @@ class PatchResult:
         """Return `work(metric, values [pair, cell])` -> [number, cell] as [metric, number, *by], NaN without values."""
         found = np.full([len(self.metrics), numbers, *self.data["status"].shape], np.nan)
         there = ~np.isin(self.data["status"].values, ("pending", "unavailable"))
+        there &= np.isfinite(each.values).all((0, 1))  # What is implied has no value before the two runs are known.
         for metric in range(len(self.metrics) if there.any() else 0):
             found[metric][:, there] = work(metric, each.values[metric][:, there])
         return found

@@ -20,7 +20,7 @@ VOCABULARY = {
     "sites", "tokens",
 }  # fmt: skip
 DATA = VOCABULARY | {"files", "result", "stats"}
-READERS = {"difference", "grid", "origins", "words"}
+READERS = {"difference", "grid", "origins", "spread", "words"}
 
 # A room is a module or a folder right under patchwidgets/. Each may import itself and the rooms named here.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "result": VOCABULARY | {"files"},
     "store": {"errors", "files", "interventions", "result"},
     "grid": DATA,
+    "spread": DATA,
     "difference": DATA,
     "origins": DATA | {"difference"},
     "words": DATA | {"difference", "origins"},

@@ -10,13 +10,20 @@ export const STATUS_WORDS = [
   "not available",
 ] as const;
 
+/** What a mark holds beside a ring: the cell's interval includes zero. */
+const UNSURE = 4;
+const RINGS = 3;
+
 /** The values of one heatmap, row-major; what has no value is NaN. */
 export class Cells {
   readonly normalized: Float32Array;
   readonly effect: Float32Array;
   readonly patched: Float32Array;
   readonly status: Uint8Array;
-  /** 1 and 2 for cells that are ringed. */
+  /** The interval of each cell; NaN where there is none. */
+  readonly low: Float32Array;
+  readonly high: Float32Array;
+  /** 1 and 2 for cells that are ringed, and 4 where the interval includes zero. */
   readonly marks: Uint8Array;
 
   constructor(
@@ -28,6 +35,8 @@ export class Cells {
     this.effect = new Float32Array(n).fill(NaN);
     this.patched = new Float32Array(n).fill(NaN);
     this.status = new Uint8Array(n).fill(STATUS.pending);
+    this.low = new Float32Array(n).fill(NaN);
+    this.high = new Float32Array(n).fill(NaN);
     this.marks = new Uint8Array(n);
   }
 
@@ -40,6 +49,8 @@ export class Cells {
     cells.effect.set(float32(model.get("effect")).subarray(0, n));
     cells.patched.set(float32(model.get("patched")).subarray(0, n));
     cells.status.set(uint8(model.get("status")).subarray(0, n));
+    cells.low.set(float32(model.get("low")).subarray(0, n));
+    cells.high.set(float32(model.get("high")).subarray(0, n));
     cells.marks.set(uint8(model.get("marks")).subarray(0, n));
     return cells;
   }
@@ -58,9 +69,25 @@ export class Cells {
     });
   }
 
+  /** The ring of a cell, 0 for none. */
+  ring(i: number): number {
+    return this.marks[i] & RINGS;
+  }
+
+  /** Whether a cell's interval includes zero. */
+  unsure(i: number): boolean {
+    return (this.marks[i] & UNSURE) !== 0;
+  }
+
+  /** The marks of a cell, each by itself. */
+  marksOf(i: number): number[] {
+    return [this.ring(i), this.marks[i] & UNSURE].filter((mark) => mark > 0);
+  }
+
   /** The marks that occur. */
   marked(): number[] {
-    return [1, 2].filter((mark) => this.marks.includes(mark));
+    const there = [...new Set(this.marks)];
+    return [1, 2, UNSURE].filter((mark) => there.some((each) => (each & RINGS) === mark || (each & UNSURE) === mark));
   }
 
   /** The statuses that occur, so that the key explains what is there and nothing else. */

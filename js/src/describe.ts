@@ -43,10 +43,17 @@ export class Description {
     return cancelled ? "not measured: the run was cancelled" : STATUS_WORDS[status];
   }
 
-  /** What the cell's ring says, in a clause of its own. */
-  #marked(row: number, col: number): string {
-    const mark = this.store.cells.marks[this.#index(row, col)];
-    return mark ? this.#word(`mark_${mark}`) : "";
+  /** What the cell's marks say, each a clause of its own. */
+  #marked(row: number, col: number): string[] {
+    const marks = this.store.cells.marksOf(this.#index(row, col));
+    return marks.map((mark) => this.#word(`mark_${mark}`)).filter(Boolean);
+  }
+
+  /** The ends of the cell's interval, "" where it has none. */
+  #interval(row: number, col: number): string {
+    const [{ low, high }, i] = [this.store.cells, this.#index(row, col)];
+    const limit = this.#state.get("limit");
+    return Number.isNaN(low[i]) ? "" : `${decimal(low[i], limit)} to ${decimal(high[i], limit)}`;
   }
 
   heading(row: number, col: number): string {
@@ -60,8 +67,9 @@ export class Description {
     const where = `${this.#row(row)}, ${this.#column(col)}`;
     if (!Number.isNaN(value)) {
       const number = `${this.#word("unit")} ${decimal(value, this.#state.get("limit"))}`.trim();
-      const marked = this.#marked(row, col);
-      return `${where}, ${number}, ${this.#status(status)}${marked && `, ${marked}`}`;
+      const interval = this.#interval(row, col);
+      const sure = interval && `${this.#word("interval")} ${interval}`;
+      return [where, number, sure, this.#status(status), ...this.#marked(row, col)].filter(Boolean).join(", ");
     }
     return `${where}, ${status === STATUS.measured ? "no value" : this.#status(status)}`;
   }
@@ -79,18 +87,21 @@ export class Description {
     ];
     const empty = cells.status[i] === STATUS.pending || cells.status[i] === STATUS.unavailable;
     const status = { name: this.#status(cells.status[i]), value: "", className: "pw-tip-status" };
-    const marked = this.#marked(row, col);
-    const ring = marked ? [{ name: marked, value: "", className: "pw-tip-status" }] : [];
-    return empty ? [status] : [...numbers, status, ...ring];
+    const interval = this.#interval(row, col);
+    const notes = [...(interval ? [this.#word("interval_from")] : []), ...this.#marked(row, col)];
+    if (interval) numbers.splice(normalized ? 1 : 2, 0, { name: this.#word("interval"), value: interval });
+    const said = notes.filter(Boolean).map((name) => ({ name, value: "", className: "pw-tip-status" }));
+    return empty ? [status] : [...numbers, status, ...said];
   }
 
   #tableCell(row: number, col: number): string {
     const i = this.#index(row, col);
     const status = this.store.cells.status[i];
     const number = Number.isNaN(this.#values[i]) ? "" : decimal(this.#values[i], this.#state.get("limit"));
-    const ring = this.#word(`mark_${this.store.cells.marks[i]}_short`);
+    const marks = this.store.cells.marksOf(i).map((mark) => this.#word(`mark_${mark}_short`));
     const told = status === STATUS.measured ? number || "no value" : `${number} ${SHORT_STATUS[status]}`.trim();
-    return ring ? `${told} ${ring}` : told;
+    const interval = this.#interval(row, col);
+    return [told, interval && `(${interval})`, ...marks].filter(Boolean).join(" ");
   }
 
   get title(): string {

@@ -51,7 +51,10 @@ export interface HeatmapState extends ViewState {
   effect: Bytes;
   patched: Bytes;
   status: Bytes;
-  /** Which cells are ringed, and by which of the two words; left out where none is. */
+  /** The ends of each cell's interval, of the quantity that is coloured; empty where there are none. */
+  low?: Bytes;
+  high?: Bytes;
+  /** Which cells are ringed, and by which of the two words, and whose interval includes zero; left out where none is. */
   marks?: Bytes;
   quantity: "normalized" | "effect";
   limit: number;
@@ -109,6 +112,18 @@ export interface ShelfState extends ViewState {
   told: string;
   undo: boolean;
   redo: boolean;
+}
+
+/** The pairs of a dataset in one cell: each value, their mean and its interval, null where there is none. */
+export interface PairsState extends ViewState {
+  title: string;
+  unit: string;
+  pairs: { value: number; clean: string; corrupted: string }[];
+  mean: number | null;
+  low: number | null;
+  high: number | null;
+  note: string;
+  selected: number;
 }
 
 export interface CopyState extends ViewState {

@@ -189,7 +189,8 @@ function marks({ g, cells, values, plan, scale, theme, awaited, compact, gap, sn
       if (status === STATUS.estimated) dots(g, x, y, w, h);
       if (print && Math.abs(value) >= worth) g.fillText(printed(value, scale.limit, print.room), cx, cy + 0.5);
       if (beyond(value, scale.limit)) corner(g, x + w - 2, y + 2, Math.min(5, w / 3));
-      if (cells.marks[i]) ring(g, x, y, w, h, scale.ink(value), cells.marks[i] === 2);
+      if (cells.unsure(i)) circle(g, x, y + h, Math.min(w, h), scale.ink(value));
+      if (cells.ring(i)) ring(g, x, y, w, h, scale.ink(value), cells.ring(i) === 2);
     }
   }
 }
@@ -210,6 +211,16 @@ function ring(
   g.setLineDash(dashed ? [3, 2] : []);
   g.strokeRect(x + inset, y + inset, w - 2 * inset, h - 2 * inset);
   g.setLineDash([]);
+}
+
+/** The mark of an interval that includes zero: a small open circle in the lower left corner. */
+function circle(g: CanvasRenderingContext2D, left: number, bottom: number, size: number, ink: string): void {
+  const r = Math.min(3, Math.max(1.2, size / 9));
+  g.strokeStyle = ink;
+  g.lineWidth = 1.2;
+  g.beginPath();
+  g.arc(left + r + 2, bottom - r - 2, r, 0, 2 * Math.PI);
+  g.stroke();
 }
 
 /** The mark of an estimate: a row of dots along the cell's foot, clear of the number. */

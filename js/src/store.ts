@@ -43,7 +43,7 @@ export class HeatmapStore extends Store {
     const reload = () => {
       this.cells = Cells.from(model);
     };
-    this.watch(model, ["normalized", "effect", "patched", "status", "marks"], "cells", reload);
+    this.watch(model, ["normalized", "effect", "patched", "status", "low", "high", "marks"], "cells", reload);
     this.watch(model, ["rows", "columns"], "traits", reload);
     this.watch(
       model,

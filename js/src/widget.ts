@@ -3,6 +3,7 @@ import type {
   CopyState,
   HeatmapState,
   Model,
+  PairsState,
   PredictionsState,
   RenderProps,
   ShelfState,
@@ -13,6 +14,7 @@ import { HeatmapStore, PositionStore, Store } from "./store";
 import { AttentionView } from "./views/attention";
 import { CopyView } from "./views/copy";
 import { HeatmapView } from "./views/heatmap";
+import { PairsView } from "./views/pairs";
 import { PredictionsView } from "./views/predictions";
 import { ShelfView } from "./views/shelf";
 import { TokensView } from "./views/tokens";
@@ -48,6 +50,11 @@ const KINDS: Record<string, (model: Model<never>) => (props: RenderProps<never>)
   attention(model: Model<AttentionState>) {
     const store = new PositionStore(model, "dest", ["title", "columns", "runs", "patterns"], "dest");
     return (props: RenderProps<AttentionState>) => new AttentionView(props, store);
+  },
+  pairs(model: Model<PairsState>) {
+    const traits = ["title", "unit", "pairs", "mean", "low", "high", "note"] as const;
+    const store = new PositionStore(model, "selected", traits, "select");
+    return (props: RenderProps<PairsState>) => new PairsView(props, store);
   },
   predictions(model: Model<PredictionsState>) {
     const store = new PredictionsStore(model);

@@ -2,7 +2,7 @@
 import { afterEach } from "vitest";
 
 export interface Drawn {
-  what: "rect" | "text" | "triangle" | "ring";
+  what: "rect" | "text" | "triangle" | "ring" | "circle";
   x: number;
   y: number;
   w: number;
@@ -53,6 +53,9 @@ class Recorder {
   }
   strokeRect(x: number, y: number, w: number, h: number) {
     this.drawn.push({ what: "ring", x, y, w, h, style: this.#dashed ? "dashed" : "solid" });
+  }
+  arc(x: number, y: number, r: number) {
+    this.drawn.push({ what: "circle", x, y, w: 2 * r, h: 2 * r, style: this.strokeStyle });
   }
   createPattern() {
     return { setTransform() {} };

@@ -50,7 +50,7 @@ def make_provenance(handle: ModelHandle, plan: Plan, encode: Encode) -> dict[str
         "at": pair.at,
         "prompts": {"clean": pair.given[0], "corrupted": pair.given[1]},
         "tokens": {"clean": list(pair.clean), "corrupted": list(pair.corrupted)},
-        "texts": _texts(plan.pairs, plan.patch.base),
+        "texts": shared_texts(plan.pairs, plan.patch.base),
         "alignment": None if pair.alignment is None else pair.alignment.to_json(),
         "answer": _target(pair.answers, pair.answer, pair.answer_text),
         "foil": _target(pair.foils, pair.foil, pair.foil_text),
@@ -136,7 +136,7 @@ def _pair(pair: EncodedPair) -> dict[str, Any]:
     }
 
 
-def _texts(pairs: Sequence[EncodedPair], base: str) -> dict[str, list[str]]:
+def shared_texts(pairs: Sequence[EncodedPair], base: str) -> dict[str, list[str]]:
     """Return the tokens over the positions of the base run, and their counterparts in the other run.
 
     Where the pairs of a dataset hold different tokens at a position it reads an ellipsis.

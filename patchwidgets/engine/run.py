@@ -38,7 +38,10 @@ class Run:
         patched: the metric after each cell's patch, [..., cell], NaN where not measured yet.
         status: a status code per cell, [cell].
         warning: what a reader of the numbers must know, or None; `wait` warns of it once.
+        counts: what `done` and `total` count.
     """
+
+    counts = "cells"
 
     def __init__(
         self, work: Work, patched: np.ndarray, status: np.ndarray, total: int, report: Callable[[Run], PatchResult]

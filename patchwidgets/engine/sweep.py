@@ -133,7 +133,7 @@ class Sweep:
         if self.journal is not None:
             self.plain = self.journal.begin(self.plain, self.handle.dtype)
         self._make_values()
-        run.warning = self._gap_warning()
+        run.warning = self.gap_warning()
         implied = np.flatnonzero(plan.status.reshape(-1) == IMPLIED)
         known = self.plain[:, :, [RUNS.index(base)]]
         run.add(implied, np.broadcast_to(known, (*known.shape[:2], len(implied))), IMPLIED)
@@ -191,7 +191,7 @@ class Sweep:
         self.value, self.weight = undisturbed(self.handle.lock, lambda: make_mask(what, sources, metric, self.baseline))
         self.kept = np.full(plan.status.size, np.nan)
 
-    def _gap_warning(self) -> str | None:
+    def gap_warning(self) -> str | None:
         small = [
             f"{metric.name} is {clean:.6g} clean and {corrupted:.6g} corrupted"
             for metric, (clean, corrupted) in zip(self.plan.metrics, self.plain.mean(1), strict=True)

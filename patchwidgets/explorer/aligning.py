@@ -63,9 +63,9 @@ class Aligning:
             self.error.say("")
             self.told.say(_told(pair, edited) if self.edits else "")
 
-    def arrange(self, tokens_are_below: bool) -> None:
-        """Hide the strip where the map shows the same columns and there is nothing to edit."""
-        self.box.layout.display = "none" if tokens_are_below and not self.edits else None
+    def arrange(self, tokens_are_below: bool, *, one: bool = True) -> None:
+        """Hide the strip where the map shows the same columns and there is nothing to edit, or more than one pair."""
+        self.box.layout.display = "none" if not one or (tokens_are_below and not self.edits) else None
 
     def _intent(self, what: str, clean: int | None, corrupted: int | None) -> None:
         """Do what was asked for on the page, or say why not; columns count those on screen."""

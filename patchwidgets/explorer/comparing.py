@@ -143,7 +143,7 @@ class Comparison:
         said = difference.one_way_words(threshold)
         for one, result in zip(traits, (a, b), strict=True):
             grid = grid_of(result)
-            one["marks"] = np.append(codes, 0)[grid.raster].reshape(grid.shape)
+            one["marks"] = np.append(codes, 0)[grid.raster].reshape(grid.shape) + one.get("marks", 0)
             one["words"] |= {f"mark_{code}": text for code, text in said.items()}
             one["words"] |= {f"mark_{code}_short": text for code, text in _SHORT.items()}
         counts = [int((codes == code).sum()) for code in _SHORT]

@@ -197,7 +197,7 @@ def _granularities(site: str) -> list[tuple[str, tuple[str, ...]]]:
 
 def _progress(run: Run) -> str:
     seconds = run.seconds
-    told = f"{run.done} of {run.total} cells"
+    told = f"{run.done} of {run.total} {run.counts}"
     if run.finished:
         how = "failed after" if run.error else "cancelled after" if run.cancelled else "in"
         return f"{told}, {how} {seconds:.1f} s"

@@ -19,15 +19,20 @@ def detail_of(entry: Entry) -> str:
     """Return the rest of a run's line: direction, metric, pair, cells and time."""
     settings, p = entry.settings, entry.whole.provenance
     targets = [shown_token(p[name]["text"] or str(p[name]["token"])) for name in ("answer", "foil") if p.get(name)]
-    cells = entry.run.total
-    prompts = [
-        text if isinstance(text, str) else f"{len(text)} ids" for text in (settings["clean"], settings["corrupted"])
-    ]
+    cells = int((entry.whole.data["status"] == "measured").sum())
+    over = settings.get("dataset")
+    prompts = (
+        [f"mean over {entry.whole.n} pairs of {over['name']}"]
+        if over
+        else [
+            text if isinstance(text, str) else f"{len(text)} ids" for text in (settings["clean"], settings["corrupted"])
+        ]
+    )
     parts = [
         *([str(p["model"])] if entry.foreign else []),
         settings["direction"],
         METRIC_LABELS.get(settings["metric"], settings["metric"]),
-        " over ".join(targets),
+        "" if over else " over ".join(targets),
         f"{cells} cell{'s' if cells != 1 else ''} in {entry.run.seconds:.1f} s",
         clock(entry.at),
         " / ".join(prompts),

@@ -44,10 +44,12 @@ class Explorer(HasShelf, w.VBox):
     """Activation patching live in a notebook.
 
     Traits to use in the next cell: `result` (the PatchResult on screen, or None), `selection` (a DataFrame with the
-    row of the selected cell, or None), `settings` (plain data: clean, corrupted, answer, foil, alignment, site, by,
-    intervention, direction, metric). Assigning some or all of the settings changes the Explorer; an answer or foil of
-    None lets the model choose, an alignment of None is the one proposed. What nobody knows is a PatchError, and the
-    settings stay. `intervention` is the object in use, and may be assigned. `shelf` lists the results that are kept.
+    row of the selected cell, or None), `settings` (plain data: clean, corrupted, answer, foil, alignment, dataset,
+    site, by, intervention, direction, metric). Assigning some or all of the settings changes the Explorer; an answer or
+    foil of None lets the model choose, an alignment of None is the one proposed. A dataset of None means the
+    one pair; else it is {"name": ..., "n": ..., "seed": ...}, as the menu names it. What nobody knows is a
+    PatchError, and the settings stay. `intervention` is the object in use, and may be assigned. `shelf` lists the
+    results that are kept.
 
     A function that observes a trait may be called in any thread and must not wait for the Explorer.
     """
@@ -61,12 +63,13 @@ class Explorer(HasShelf, w.VBox):
     def __init__(
         self,
         model: Any = None,
-        pair: PromptPair | None = None,
+        pair: PromptPair | Dataset | None = None,
         *,
         dataset: Dataset | None = None,
         intervention: str | Intervention | None = None,
     ) -> None:
-        pair = PRESETS[0].pair if pair is None else check_pair(pair)
+        swept = pair if isinstance(pair, Dataset) else None
+        pair = PRESETS[0].pair if pair is None or isinstance(pair, Dataset) else check_pair(pair)
         if pair.at != -1:
             raise PatchError("the Explorer reads the last position; give a pair without at=, or use pw.patch.")
         self._model = load_model() if model is None else model
@@ -80,7 +83,7 @@ class Explorer(HasShelf, w.VBox):
         self._encoded: EncodedPair | None = None
         self._live = self._writing = False
         self._form = form = Form(
-            self._handle, Choices(dataset), group, lock,
+            self._handle, Choices(swept if dataset is None else dataset), swept or dataset, group, lock,
             self._prompts_changed, self._controls_changed, self._run_pressed, self.cancel,
         )  # fmt: skip
         self._entry, self._aligning, self._controls = form.entry, form.aligning, form.controls
@@ -96,6 +99,8 @@ class Explorer(HasShelf, w.VBox):
         self._entry.set(pair, self._handle.tokenizer.text)
         if intervention is not None:
             self._controls.begin_with(intervention)
+        if swept is not None:
+            form.apply({**form.settings, "dataset": form.sets.asked(swept.name)})
         self._refresh()
 
     @property
@@ -227,6 +232,10 @@ class Explorer(HasShelf, w.VBox):
         tokenizer = self._handle.tokenizer
         with self._lock:
             self._write_settings()
+            if self._form.many.asked is not None:
+                self._encoded = None
+                self._worker.submit(lambda: self._guarded(self._replan))
+                return
             try:
                 pair = self._entry.pair
                 encoded = self._encoded = encode_prompts(pair, tokenizer, align=align_of(self._form.settings))

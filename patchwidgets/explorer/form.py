@@ -7,28 +7,36 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from ..datasets import Dataset
 from ..engine.handle import ModelHandle
 from ..engine.plan import Plan
 from ..errors import PatchError, PromptError
+from ..metrics import METRICS
 from ..prompts import EncodedPair
 from .aligning import Aligning
 from .choices import Choices, Prompts
 from .controls import Controls
+from .many import DatasetChoice
 from .offers import Offers, make_offers
 from .prompts import PromptEntry
 from .screen import title_of
+from .sets import Sets
 from .settings import completed, pair_of, plan_of, settings_of
 
 _MOST = 64
 
 
 class Form:
-    """The parts of an Explorer that settings are made of; the callbacks are those of the parts."""
+    """The parts of an Explorer that settings are made of; the callbacks are those of the parts.
+
+    `swept` is the dataset that can be swept beside those of the generators.
+    """
 
     def __init__(
         self,
         handle: ModelHandle,
         choices: Choices,
+        swept: Dataset | None,
         group: str,
         lock: threading.RLock,
         on_prompts: Callable[[bool], None],
@@ -36,10 +44,12 @@ class Form:
         on_run: Callable[[], None],
         on_cancel: Callable[[], None],
     ) -> None:
-        self._handle, self._lock = handle, lock
+        self._handle, self._lock, self._on_prompts = handle, lock, on_prompts
         self._offers: OrderedDict[EncodedPair, Offers] = OrderedDict()
         self.choices, self.prompts_of = choices, Prompts(handle)
-        self.entry = PromptEntry(lock, on_prompts, title_of(handle))
+        self.sets = Sets(handle, swept)
+        self.many = DatasetChoice(self.sets, lock, self._many_changed)
+        self.entry = PromptEntry(lock, on_prompts, title_of(handle), self.many)
         self.aligning = Aligning(group, lock, lambda: on_prompts(True))
         self.controls = Controls(handle, choices, lock, on_controls, on_run, on_cancel)
 
@@ -49,25 +59,45 @@ class Form:
         with self._lock:
             pair = self.entry.pair
             matches = self.aligning.matches((pair.clean, pair.corrupted))
-            return settings_of(pair, matches, self.controls.settings)
+            return settings_of(pair, matches, self.many.asked, self.controls.settings)
 
     def plan(self, settings: dict[str, Any]) -> Plan:
         """Return the plan of settings; raises PatchError where they cannot be run."""
-        return plan_of(self._handle, settings, self.choices, self.prompts_of)
+        plan = plan_of(self._handle, settings, self.choices, self.prompts_of, self.sets)
+        self._tell(settings)
+        return plan
+
+    def _tell(self, settings: dict[str, Any]) -> None:
+        """Say how many pairs of a dataset are swept, beside its menu."""
+        if settings["dataset"] is not None and settings["dataset"] == self.many.asked:
+            needs_foil = METRICS[settings["metric"]].needs_foil
+            drawn = self.sets.read(settings["dataset"], needs_foil=needs_foil)
+            self.many.told.say(drawn.told(settings["by"], settings["direction"]))
+
+    def _many_changed(self) -> None:
+        with self._lock:
+            self.many.told.say("")
+            self.entry.fold(self.many.asked is not None)
+        self._on_prompts(True)
 
     def completed(self, given: object) -> dict[str, Any]:
         """Return assigned settings, checked, with the present ones where nothing was given."""
-        return completed(given, self.settings, self.entry.auto, self._handle, self.choices)
+        return completed(given, self.settings, self.entry.auto, self._handle, self.choices, self.sets)
 
     def apply(self, settings: dict[str, Any]) -> bool:
         """Enter and choose what whole settings say, without calling back; returns whether the prompts are others."""
         pair = pair_of(settings)
-        entered = pair != self.entry.pair or settings["alignment"] != self.settings["alignment"]
+        present = self.settings
+        entered = pair != self.entry.pair or settings["alignment"] != present["alignment"]
+        other = settings["dataset"] != present["dataset"]
         self.controls.apply(settings)
+        if other:
+            self.many.set(settings["dataset"])
+            self.entry.fold(self.many.asked is not None)
         if entered:
             self.entry.set(pair, self._handle.tokenizer.text)
             self.aligning.set(settings["alignment"], (pair.clean, pair.corrupted))
-        return entered
+        return entered or other
 
     def offers(self, encoded: EncodedPair) -> Offers:
         """Return what the model would say after two prompts; it is asked once. On the worker thread."""

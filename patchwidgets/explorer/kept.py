@@ -24,7 +24,7 @@ def key_of(plan: Plan) -> Hashable:
     But for a mask: it follows the gradient of the metric that is shown.
     """
     followed = plan.metrics[0].name if isinstance(plan.intervention, Mask) else None
-    return (plan.pair, plan.name, plan.by, plan.patch, plan.intervention, followed)
+    return (plan.pairs, plan.name, plan.by, plan.patch, plan.intervention, followed)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import numpy as np
 from ..engine.run import Run
 from ..grid import Grid
 from ..result import PatchResult
+from ..spread import spread_of
 from ..views import Heatmap
-from ..views.of_result import cells_of, traits_of, values_of
+from ..views.of_result import cells_of, traits_of, values_of, with_spread
 
 
 class LiveMap:
@@ -27,6 +28,7 @@ class LiveMap:
         self._said: dict[str, str] = {}
         self._selected: list[int] = []
         self._whole = True
+        self._pairs = 1  # Over how many pairs every cell is shown.
 
     def blank(
         self,
@@ -75,10 +77,15 @@ class LiveMap:
         with self._lock:
             if run is not self._run:
                 return
-            if self._whole or run.finished:
+            result = run.snapshot().select(self._metric)
+            if self._whole or run.finished or self._grown(result):
                 self._show(run)
             elif len(cells):
-                self._update(run.snapshot().select(self._metric), cells)
+                self._update(result, cells)
+
+    def _grown(self, result: PatchResult) -> bool:
+        """Return whether every cell is known now over more pairs than are shown."""
+        return result.n > self._pairs and not (result.data["status"] == "pending").any()
 
     def _update(self, result: PatchResult, cells: np.ndarray) -> None:
         assert self._grid is not None
@@ -90,6 +97,8 @@ class LiveMap:
         assert grid is not None
         result = run.snapshot().select(self._metric)
         traits = traits_of(result, grid)
+        traits = with_spread(traits, spread_of(result, traits["quantity"]), grid)
+        self._pairs = 1 if (result.data["status"] == "pending").any() else result.n
         traits["words"] = {**traits["words"], **self._said}
         known = bool(np.isfinite(result.data["clean"].values).all())
         if not known:

@@ -12,15 +12,17 @@ from .explorer import Explorer
 
 def explore(
     model: Any = None,
-    pair: PromptPair | None = None,
+    pair: PromptPair | Dataset | None = None,
     *,
     dataset: Dataset | None = None,
     intervention: str | Intervention | None = None,
 ) -> Explorer:
     """Return the Explorer on a model (the embedded one when None), opened with `pair` or the default demo.
 
-    `dataset` is what the interventions mean and resample are made from. `intervention` is the one to begin with: a word
-    of the control, or an object such as `pw.Vector([...])`, which stands in the control under its own word.
+    With a Dataset for `pair` the map shows means over those of its pairs that the model answers rightly. `dataset` is
+    what the interventions mean and resample are made from, by default the dataset that is swept. `intervention` is the
+    one to begin with: a word of the control, or an object such as `pw.Vector([...])`, which stands in the
+    control under its own word.
 
     >>> explorer = explore()
     >>> result = explorer.run().wait()

@@ -11,6 +11,7 @@ import ipywidgets as w
 from ..answers import Answer, Continuation
 from ..presets import PRESETS
 from ..prompts import PromptPair
+from .many import DatasetChoice
 from .text import Line, shown_token
 
 _CUSTOM = "your own"
@@ -94,9 +95,14 @@ class TokenChoice:
 
 
 class PromptEntry:
-    """The prompts and the two tokens. `on_change(preset chosen)` is called when something was typed or picked."""
+    """The prompts and the two tokens. `on_change(preset chosen)` is called when something was typed or picked.
 
-    def __init__(self, lock: threading.RLock, on_change: Callable[[bool], None], title: Line) -> None:
+    `many` is the choice of a dataset, above them.
+    """
+
+    def __init__(
+        self, lock: threading.RLock, on_change: Callable[[bool], None], title: Line, many: DatasetChoice
+    ) -> None:
         self._on_change = on_change
         self._silent, self._lock = False, lock
         self._given: dict[str, tuple[str, tuple[int, ...]]] = {}
@@ -116,7 +122,9 @@ class PromptEntry:
             field.observe(self._prompt_edited, "value")
         self.preset.observe(self._preset_chosen, "value")
         self.preset.add_class("pw-x-select")
-        head = w.Box([title, self.preset])
+        choices = w.Box([many.box, self.preset])
+        choices.add_class("pw-x-choices")
+        head = w.Box([title, choices])
         head.add_class("pw-x-head")
         rows = [
             self._row("Clean", "pw-x-clean", self.clean, self.errors["clean"]),
@@ -124,7 +132,10 @@ class PromptEntry:
         ]
         tokens = w.Box([self.answer.box, self.foil.box])
         tokens.add_class("pw-x-tokens")
-        self.box = w.VBox([head, *rows, tokens, self.answer.error, self.foil.error, self.warning, self.note])
+        self._one = [self.preset, *rows, tokens]
+        lines = [self.answer.error, self.foil.error, self.warning, self.note]
+        self._lines = lines
+        self.box = w.VBox([head, *rows, tokens, many.told, *lines])
         self.box.add_class("pw-x-prompts")
 
     @property
@@ -163,6 +174,13 @@ class PromptEntry:
                 self.note.say(chosen.note if chosen else "")
             finally:
                 self._silent = False
+
+    def fold(self, away: bool) -> None:
+        """Hide the fields while a dataset is swept, or show them again."""
+        for part in self._one:
+            part.layout.display = "none" if away else None
+        for line in self._lines:
+            line.layout.display = "none" if away or not line.value else None
 
     def _set_prompt(self, name: str, value: str | Sequence[int], text: Callable[[int], str]) -> None:
         shown = value if isinstance(value, str) else "".join(text(i) for i in value)

@@ -26,7 +26,9 @@ INDEX = "shelf.json"
 _LONG = 1e11
 """No time is so many seconds, nor since 1970."""
 _OURS = "Give a folder that explorer.save_shelf(folder) wrote."
-_SETTINGS = ("clean", "corrupted", "answer", "foil", "alignment", "site", "by", "intervention", "direction", "metric")
+_SETTINGS = {
+    "clean", "corrupted", "answer", "foil", "alignment", "dataset", "site", "by", "intervention", "direction", "metric",
+}  # fmt: skip
 
 
 _SAME = (
@@ -114,7 +116,9 @@ def _read(folder: Path, entry: Mapping[str, Any]) -> Saved:
     path = str(folder / INDEX)
     if not isinstance(file, str) or not re.fullmatch(r"[\w.-]+\.nc", file):
         raise FileError(f"{path!r} is damaged: {quoted(file)} is no name of a result in its folder. {_OURS}")
-    if not isinstance(settings, dict) or set(settings) != set(_SETTINGS):
+    if isinstance(settings, dict):
+        settings = {"dataset": None, **settings}  # shelves from before there were datasets
+    if not isinstance(settings, dict) or set(settings) != _SETTINGS:
         raise FileError(f"{path!r} is damaged: the settings of {file!r} are not the Explorer's. {_OURS}")
     if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
         raise FileError(f"{path!r} is damaged: the times of {file!r} are no numbers. {_OURS}")
@@ -136,7 +140,7 @@ def _other(settings: Mapping[str, Any], result: PatchResult) -> str:
     name = what.get("name") if isinstance(what, dict) else what
     given = {**settings, "intervention": "mean" if name == "mean overall" else name}
     held = {key: p.get(key) for key in ("site", "by", "direction", "intervention")}
-    for run in ("clean", "corrupted"):
+    for run in ("clean", "corrupted") if settings["dataset"] is None else ():
         held[run] = p["prompts"][run] if isinstance(settings[run], str) else p["tokens"][run]
     wrong = next((key for key, value in held.items() if given[key] != value), "")
     return wrong or ("" if settings["metric"] in result.metrics else "metric")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as w
@@ -16,6 +17,7 @@ from ..engine.run import Run
 from ..grid import Grid
 from ..result import PatchResult
 from .aligning import Aligning
+from .cell_pairs import CellPairs, place_of
 from .controls import Controls
 from .drilldown import Drilldown
 from .kept import key_of
@@ -50,17 +52,20 @@ class Screen:
         self._metric = ""
         self._grid: Grid | None = None
         self._selected: tuple[int, int] | None = None
+        self._pairs = 0  # how many the numbers on screen are over
         self.map = LiveMap(group)
         self.error, self.warning = Line("pw-x-error"), Line("pw-x-warning")
         self._baselines, self._origin = Line(), Line("pw-x-dim")
         self.map.view.on_select(self.select)
+        self.pairs = CellPairs()
+        self.pairs.view.on_select(lambda _: self._open())
 
     def layout(self, entry: PromptEntry) -> list[w.Widget]:
         """Return the Explorer's parts from top to bottom."""
         told = w.Box([self._controls.progress, self._baselines, self._origin])
         told.add_class("pw-x-told")
         self._told = told
-        main = w.Box([self.map.view, self._drilldown.box])
+        main = w.Box([w.VBox([self.map.view, self.pairs.view]), self._drilldown.box])
         main.add_class("pw-x-main")
         self._main = main
         return [entry.box, self._aligning.box, self._controls.box, self.error, self.warning, told, main]
@@ -80,12 +85,13 @@ class Screen:
                 self.run.cancel()
             if self.plan is None or key_of(self.plan) != key_of(plan):
                 self._selected = None
+                self.pairs.clear()
                 self._drilldown.close()
             elif metric != self._metric:
                 self._drilldown.rescore(metric)
             self.run, self.plan, self._metric = run, plan, metric
             self._grid = plan_grid(plan)
-            self._aligning.arrange(bool({"pos", "src", "dest"} & set(plan.by)))
+            self._aligning.arrange(bool({"pos", "src", "dest"} & set(plan.by)), one=len(plan.pairs) == 1)
             self._clear()
             self.dim(False)
             if run is None:
@@ -102,13 +108,37 @@ class Screen:
                 return
             self._selected = (row, col)
             self.map.select(self._selected)
+            self.pairs.clear()
             if self.run is not None:
-                self._publish(selection=self._selection(self.run.snapshot().select(self._metric)))
+                result = self.run.snapshot().select(self._metric)
+                self._publish(selection=self._selection(result))
+                self._show_pairs(result)
             unavailable = why_unavailable(plan, grid, row, col)
             if unavailable:
                 self._drilldown.refuse(unavailable)
                 return
-            self._drilldown.open(plan, self._metric, {axis: int(i) for axis, i in grid.key(row, col).items()})
+            self._open()
+
+    def _open(self) -> None:
+        """Open the selected cell in the drilldown; over a dataset in the chosen pair, or the first."""
+        with self._lock:
+            plan, grid = self.plan, self._grid
+            if plan is None or grid is None or self._selected is None:
+                return
+            pair = plan.pairs[max(0, self.pairs.view.selected)]
+            one = plan if len(plan.pairs) == 1 else replace(plan, pairs=(pair,))
+            self._drilldown.open(one, self._metric, {axis: int(i) for axis, i in grid.key(*self._selected).items()})
+
+    def _show_pairs(self, result: PatchResult) -> None:
+        """Show the selected cell's pairs, where a dataset is swept."""
+        assert self.plan is not None
+        assert self._grid is not None
+        assert self._selected is not None
+        flat = self._flat(self._selected)
+        if len(self.plan.pairs) == 1 or flat < 0:
+            self.pairs.clear()
+        else:
+            self.pairs.show(result, self.plan, flat, place_of(self._grid, *self._selected))
 
     def _clear(self) -> None:
         for line in (self.error, self.warning, self._baselines, self._origin):
@@ -131,7 +161,9 @@ class Screen:
         if not run.finished:
             self._arrived(run, _NO_CELLS)
             if self._selected is not None:
-                self._publish(selection=self._selection(run.snapshot().select(metric)))
+                result = run.snapshot().select(metric)
+                self._publish(selection=self._selection(result))
+                self._show_pairs(result)
 
     def _arrived(self, run: Run, cells: np.ndarray) -> None:
         """Follow the run's progress. On the run's thread."""
@@ -149,14 +181,20 @@ class Screen:
                 self._tell(result)
             if finished:
                 self._publish(result=result)
-            if self._selected is not None and (finished or self._flat(self._selected) in cells):
+            grown, self._pairs = result.n > self._pairs, result.n
+            if self._selected is not None and (finished or grown or self._flat(self._selected) in cells):
                 self._publish(selection=self._selection(result))
+                self._show_pairs(result)
 
     def _tell(self, result: PatchResult) -> None:
         clean, corrupted = float(result.data["clean"][0]), float(result.data["corrupted"][0])
         name = result.metrics[0].replace("_", " ")
+        mean = f", mean of {result.n} pairs" if result.n > 1 else ""
         self._baselines.say(
-            f"{name}: clean ", (_signed(clean), "pw-x-clean"), ", corrupted ", (_signed(corrupted), "pw-x-corrupted")
+            f"{name}{mean}: clean ",
+            (_signed(clean), "pw-x-clean"),
+            ", corrupted ",
+            (_signed(corrupted), "pw-x-corrupted"),
         )
         self.warning.say(*words.small_gaps(result), *words.reversed_gaps(result))
         masked = " ".join(words.kept(result))

@@ -15,9 +15,10 @@ from ..engine.values import Encode
 from ..errors import PatchError, PromptError, quoted, unknown
 from ..interventions import Mask, Patch
 from ..metrics import METRICS, get_metrics
-from ..prompts import PromptPair
+from ..prompts import EncodedPair, PromptPair
 from ..sites import get_site
 from .choices import Choices
+from .sets import Asked, Sets
 
 PROMPTS = ("clean", "corrupted", "answer", "foil")
 SHOWN = ("logit_diff", "logit", "logprob", "prob", "rank", "kl_clean", "kl_corrupted")
@@ -34,19 +35,20 @@ def align_of(settings: Mapping[str, Any]) -> object:
     return "auto" if settings["alignment"] is None else settings["alignment"]
 
 
-def plan_of(handle: ModelHandle, settings: Mapping[str, Any], choices: Choices, encode: Encode) -> Plan:
+def plan_of(handle: ModelHandle, settings: Mapping[str, Any], choices: Choices, encode: Encode, sets: Sets) -> Plan:
     """Return the plan of settings; every metric that applies is measured, one is shown.
 
-    `choices` tells which intervention is meant, `encode` gives the prompts of the dataset it may be made from. May wait
-    for the model: the error for an answer that is no token suggests what the model rates highest.
+    `choices` tells which intervention is meant, `encode` gives the prompts of the dataset it may be made from, `sets`
+    those of the dataset that is swept. May wait for the model: it tells which pairs of a dataset it answers, and the
+    error for an answer that is no token suggests what it rates highest.
     """
-    shown, tokenizer = METRICS[settings["metric"]], handle.tokenizer
-    encoded = encode_pair(
-        pair_of(settings), tokenizer, needs_foil=shown.needs_foil, rate=handle.rate, align=align_of(settings)
-    )
-    if any(len(sequence) > 1 for sequence in (*encoded.answers, *encoded.foils)):
-        raise PromptError("the Explorer reads one token; for several in a row use pw.patch, metric logprob.", "answer")
-    names = [metric.name for metric in METRICS.values() if encoded.foils or not metric.needs_foil]
+    shown = METRICS[settings["metric"]]
+    if settings["dataset"] is None:
+        encoded = _one(handle, settings, shown.needs_foil)
+    else:
+        encoded = sets.read(settings["dataset"], needs_foil=shown.needs_foil).of(settings["by"], settings["direction"])
+    foils = all(pair.foils for pair in encoded)
+    names = [metric.name for metric in METRICS.values() if foils or not metric.needs_foil]
     # The first metric is the one whose gradient a mask follows.
     names.sort(key=lambda name: name != shown.name)
     site, by, patch = get_site(settings["site"]), tuple(settings["by"]), Patch(settings["direction"])
@@ -58,13 +60,24 @@ def plan_of(handle: ModelHandle, settings: Mapping[str, Any], choices: Choices, 
     return plan
 
 
-def settings_of(pair: PromptPair, alignment: list[list[int]] | None, controls: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a pair, the matches made by hand and the values of the controls as settings."""
-    return {**{name: getattr(pair, name) for name in PROMPTS}, "alignment": alignment, **controls}
+def _one(handle: ModelHandle, settings: Mapping[str, Any], needs_foil: bool) -> tuple[EncodedPair, ...]:
+    pair, align = pair_of(settings), align_of(settings)
+    encoded = encode_pair(pair, handle.tokenizer, needs_foil=needs_foil, rate=handle.rate, align=align)
+    if any(len(sequence) > 1 for sequence in (*encoded.answers, *encoded.foils)):
+        raise PromptError("the Explorer reads one token; for several in a row use pw.patch, metric logprob.", "answer")
+    return (encoded,)
+
+
+def settings_of(
+    pair: PromptPair, alignment: list[list[int]] | None, dataset: Asked | None, controls: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a pair, the matches made by hand, the dataset and the values of the controls as settings."""
+    prompts = {name: getattr(pair, name) for name in PROMPTS}
+    return {**prompts, "alignment": alignment, "dataset": dataset, **controls}
 
 
 def completed(
-    given: object, present: Mapping[str, Any], auto: Collection[str], handle: ModelHandle, choices: Choices
+    given: object, present: Mapping[str, Any], auto: Collection[str], handle: ModelHandle, choices: Choices, sets: Sets
 ) -> dict[str, Any]:
     """Return assigned settings, checked, with the present ones where nothing was given.
 
@@ -83,7 +96,9 @@ def completed(
     settings |= {"alignment": None} if moved and "alignment" not in given else {}
     pair = pair_of(settings)
     alignment = _alignment(pair, settings["alignment"], handle)
-    return settings_of(pair, alignment, _controls(settings, "by" in given, handle, choices))
+    return settings_of(
+        pair, alignment, sets.checked(settings["dataset"]), _controls(settings, "by" in given, handle, choices)
+    )
 
 
 def _alignment(pair: PromptPair, given: object, handle: ModelHandle) -> list[list[int]] | None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import ipywidgets as w
 
+from ..engine.blocks import start_in_blocks
 from ..engine.handle import ModelHandle
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..engine.sweep import start
 from ..errors import FileError, PatchError
 from ..result import PatchResult
 from ..views import ShelfView
@@ -58,7 +58,7 @@ class Shelf:
         """Return the run of a plan: the one that is kept, or one that is started now."""
         run = self._kept.get(key_of(plan))
         if run is None:
-            run = start(self._handle, plan, encode=self._form.prompts_of)
+            run = start_in_blocks(self._handle, plan, self._form.prompts_of)
             run.subscribe(self._ended)
         self._kept.put(plan, settings, run)
         return run

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..alignment import Alignment, Column
 from ..engine.plan import Plan
+from ..engine.provenance import shared_texts
 from ..grid import Grid, Tokens, make_grid
 from ..interventions import Patch
 from ..prompts import EncodedPair
@@ -47,8 +48,11 @@ def token_columns_of(pair: EncodedPair) -> dict[str, Any]:
 def plan_grid(plan: Plan) -> Grid:
     """Return the table of a plan's cells; where its columns are tokens, they are the columns of both prompts.
 
-    A column in which the base run has no token holds no cells.
+    A column in which the base run has no token holds no cells. Over a dataset a column is a position of the base run,
+    under the token that all pairs have there, or an ellipsis.
     """
+    if len(plan.pairs) > 1:
+        return make_grid(plan.by, plan.labels, _shared(plan))
     texts = plan.pair.texts(plan.patch.base)
     grid = make_grid(plan.by, plan.labels, Tokens(texts, texts))
     across = next((axis for axis in _POSITIONS if axis in grid.col_keys[0]), None)
@@ -68,6 +72,21 @@ def plan_grid(plan: Plan) -> Grid:
         raster=raster.reshape(-1),
         linked=[{across: i} for i in range(len(bases))],
     )
+
+
+def _shared(plan: Plan) -> Tokens:
+    """Return what the pairs of a dataset have at every position of the base run."""
+    base, pairs = plan.patch.base, plan.pairs
+    texts = shared_texts(pairs, base)
+    differs = [any(_differs(pair, base, position) for pair in pairs) for position in range(len(texts[base]))]
+    return Tokens(texts["clean"], texts["corrupted"], plan.pair.bos_at, differs)
+
+
+def _differs(pair: EncodedPair, base: str, position: int) -> bool:
+    """Return whether a position of the base run has another token in the other run, or none."""
+    own, other = pair.ids(base), pair.ids("clean" if base == "corrupted" else "corrupted")
+    beside = pair.counterpart(base, position) if position < len(own) else None
+    return beside is None or beside >= len(other) or own[position] != other[beside]
 
 
 def first_status(plan: Plan, grid: Grid) -> np.ndarray:

@@ -11,6 +11,7 @@ from .base import View
 from .columns import label_columns, token_columns
 from .copying import CopyButton
 from .heatmap import Heatmap
+from .pairs import PairStrip
 from .predictions import Predictions
 from .shelf import ShelfView
 from .tokens import TokenStrip
@@ -20,6 +21,7 @@ __all__ = [
     "AttentionView",
     "CopyButton",
     "Heatmap",
+    "PairStrip",
     "Predictions",
     "ShelfView",
     "TokenStrip",

@@ -17,6 +17,9 @@ from .columns import column_count, label_columns
 
 _VALUES = ("normalized", "effect", "patched")
 _DATA = (*_VALUES, "status")
+_BOUNDS = ("low", "high")
+UNSURE = 4
+"""The mark of a cell whose interval includes zero; it may be added to a ring's."""
 
 
 def _data_trait(name: str) -> Bytes:
@@ -29,7 +32,9 @@ class Heatmap(View):
 
     Arrays have shape [R, C]: `normalized` (1 = all the way to the source run), `effect` and `patched` (in the metric's
     unit), `status` (codes of `STATUSES`). What is left out is NaN and pending. `quantity` says which of normalized and
-    effect is coloured and printed; colours saturate at +-`limit`. `words` holds the plain strings `title`, `unit`,
+    effect is coloured and printed; colours saturate at +-`limit`. `low` and `high` are the ends of a cell's
+    interval in that quantity; `marks` are 1 and 2 for two kinds of ring, `UNSURE` for an interval that includes zero,
+    or a ring and that together. `words` holds the plain strings `title`, `unit`,
     `sentence`, `high`, `near_zero`, `negative`, `origin` and `note`, a line below the map; `implied`, `estimated`,
     `pending` and `unavailable` in it replace the key's own words. `row_keys` and `col_keys` name what rows and columns
     stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row `line`. Arrays of
@@ -52,6 +57,8 @@ class Heatmap(View):
     effect = _data_trait("effect")
     patched = _data_trait("patched")
     status = _data_trait("status")
+    low = _data_trait("low")
+    high = _data_trait("high")
     marks = Bytes(b"").tag(sync=True)
     quantity = Enum(["normalized", "effect"], default_value="normalized").tag(sync=True)
     limit = Float(1.0).tag(sync=True)
@@ -70,16 +77,21 @@ class Heatmap(View):
         effect: ArrayLike | None = None,
         patched: ArrayLike | None = None,
         status: ArrayLike | None = None,
+        low: ArrayLike | None = None,
+        high: ArrayLike | None = None,
         marks: ArrayLike | None = None,
         **traits: Any,
     ) -> None:
         self._lock = threading.RLock()
         self._arrays: dict[str, np.ndarray] = {}
         grid = {"rows": [str(row) for row in rows], "columns": dict(columns or label_columns("", []))}
-        self._fill(grid, {"normalized": normalized, "effect": effect, "patched": patched, "status": status})
+        values = {"normalized": normalized, "effect": effect, "patched": patched, "status": status}
+        self._fill(grid, values, {"low": low, "high": high})
         super().__init__(kind="heatmap", marks=_marks(marks, self.shape), **grid, **traits)
 
-    def _fill(self, grid: dict[str, Any], values: dict[str, ArrayLike | None]) -> None:
+    def _fill(
+        self, grid: dict[str, Any], values: dict[str, ArrayLike | None], bounds: dict[str, ArrayLike | None]
+    ) -> None:
         """Replaces the live arrays by copies of `values` for the rows and columns of `grid`."""
         shape = (len(grid["rows"]), column_count(grid["columns"]))
         arrays: dict[str, np.ndarray] = {}
@@ -88,11 +100,12 @@ class Heatmap(View):
             arrays[name] = np.full(shape, np.nan, "<f4") if given is None else float_array(given, shape, name)
         codes = values["status"]
         arrays["status"] = np.full(shape, STATUSES.index("pending"), "u1") if codes is None else _codes(codes, shape)
+        arrays |= {name: float_array(given, shape, name) for name, given in bounds.items() if given is not None}
         self._arrays = arrays
 
     def _bytes(self, name: str) -> bytes:
         with self._lock:
-            return self._arrays[name].tobytes()
+            return self._arrays[name].tobytes() if name in self._arrays else b""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,9 +113,10 @@ class Heatmap(View):
         return self._arrays["status"].shape
 
     def value(self, row: int, col: int) -> dict[str, Any]:
-        """What the cell holds: `normalized`, `effect`, `patched` as floats and `status` as a word."""
+        """What the cell holds: `normalized`, `effect`, `patched` as floats, `status` as a word; `low`, `high`."""
         with self._lock:
-            numbers = {name: float(self._arrays[name][row, col]) for name in _VALUES}
+            there = [name for name in (*_VALUES, *_BOUNDS) if name in self._arrays]
+            numbers = {name: float(self._arrays[name][row, col]) for name in there}
             return {**numbers, "status": STATUSES[self._arrays["status"][row, col]]}
 
     def array(self, name: str) -> np.ndarray:
@@ -119,13 +133,16 @@ class Heatmap(View):
         effect: ArrayLike | None = None,
         patched: ArrayLike | None = None,
         status: ArrayLike | None = None,
+        low: ArrayLike | None = None,
+        high: ArrayLike | None = None,
         marks: ArrayLike | None = None,
         **traits: Any,
     ) -> None:
         """Replaces grid, values and any other traits in one message; the arguments are the constructor's."""
         grid = {"rows": [str(row) for row in rows], "columns": dict(columns)}
         with self._lock, self.hold_sync():
-            self._fill(grid, {"normalized": normalized, "effect": effect, "patched": patched, "status": status})
+            values = {"normalized": normalized, "effect": effect, "patched": patched, "status": status}
+            self._fill(grid, values, {"low": low, "high": high})
             for name, value in {
                 "selected": [],
                 "marks": _marks(marks, self.shape),
@@ -133,7 +150,7 @@ class Heatmap(View):
                 **traits,
             }.items():
                 setattr(self, name, value)
-            for name in _DATA:
+            for name in (*_DATA, *_BOUNDS):
                 self.notify_change(Bunch(name=name, owner=self, old=None, new=None, type="change"))
 
     def update_cells(
@@ -167,7 +184,7 @@ class Heatmap(View):
     def flush(self) -> None:
         """Sends the data traits whole, so that the saved widget state holds what the messages brought."""
         with self._lock:
-            self.send_state(list(_DATA))
+            self.send_state([*_DATA, *_BOUNDS])
 
     def on_select(self, callback: Callable[[int, int], None]) -> Callable[[], None]:
         """Calls `callback(row, col)` after a cell was selected on the page; returns what ends that.
@@ -188,8 +205,11 @@ def _marks(marks: ArrayLike | None, shape: tuple[int, int]) -> bytes:
     if marks is None:
         return b""
     codes = np.array(marks)
-    if codes.shape != shape or (codes.size and (codes.min() < 0 or codes.max() > 2)):
-        raise PatchError(f"marks must hold 0, 1 or 2 in the shape {shape}; it has the shape {codes.shape}.")
+    if codes.shape != shape or not np.isin(codes, (0, 1, 2, UNSURE, UNSURE + 1, UNSURE + 2)).all():
+        raise PatchError(
+            f"marks must hold 0, 1 or 2, each with or without {UNSURE}, in the shape {shape}; it has the shape "
+            f"{codes.shape}."
+        )
     return codes.astype("u1").tobytes()
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from .. import words
 from ..grid import Grid, grid_of
 from ..result import STATUSES, PatchResult
-from .heatmap import Heatmap
+from ..spread import Spread, spread_of
+from .heatmap import UNSURE, Heatmap
 
 RAW_WORDS = {
     "high": "above 0: the patch raises the metric",
@@ -31,7 +32,21 @@ def heatmap_traits(result: PatchResult) -> dict[str, Any]:
     result = result.select(result.metrics[0])
     grid = grid_of(result)
     shown = {"rows": grid.rows, "columns": _with_gaps(grid, result)}
-    return {**shown, **values_of(result, grid), **traits_of(result, grid)}
+    traits = traits_of(result, grid)
+    spread = spread_of(result, traits["quantity"])
+    return {**shown, **values_of(result, grid), **with_spread(traits, spread, grid)}
+
+
+def with_spread(traits: dict[str, Any], spread: Spread | None, grid: Grid) -> dict[str, Any]:
+    """Return the traits of a map with what shows how sure its means are; the same where there is no spread."""
+    if spread is None:
+        return traits
+    found = {"low": spread.low, "high": spread.high, "marks": np.where(spread.includes_zero, UNSURE, 0)}
+    shown = {
+        name: np.append(flat, 0 if name == "marks" else np.nan)[grid.raster].reshape(grid.shape)
+        for name, flat in found.items()
+    }
+    return {**traits, **shown, "words": {**traits["words"], **spread.words}}
 
 
 def _with_gaps(grid: Grid, result: PatchResult) -> dict[str, Any]:

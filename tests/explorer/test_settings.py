@@ -15,7 +15,7 @@ def test_they_are_whole_from_the_start(model):
     explorer = pw.explore(model)
     assert explorer.settings == {
         "clean": DEMO.clean, "corrupted": DEMO.corrupted, "answer": " Mary", "foil": " Anna",
-        "alignment": None,
+        "alignment": None, "dataset": None,
         "site": "resid_pre", "by": ["layer", "pos"], "intervention": "patch",
             "direction": "denoise", "metric": "logit_diff",
     }  # fmt: skip

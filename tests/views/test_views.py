@@ -143,7 +143,7 @@ def test_flush_sends_the_data_traits_whole() -> None:
     view.update_cells([5], [1.0], [5.0], [3.0], [0])
     view.flush()
     [state] = view.comm.states()
-    assert set(state) == {"normalized", "effect", "patched", "status"}
+    assert set(state) == {"normalized", "effect", "patched", "status", "low", "high"}
     assert floats(state["normalized"])[5] == 1.0
 
 
@@ -272,7 +272,9 @@ def test_marks_ring_cells_and_go_with_the_grid() -> None:
     view.show(["0"], HEADS, normalized=[[0.0, 0.1, 0.2]])
     assert view.marks == b""
     for wrong in ([[0, 1]], [[0, 0, 3], [0, 0, 0]]):
-        with pytest.raises(PatchError, match=r"marks must hold 0, 1 or 2 in the shape \(2, 3\)"):
+        with pytest.raises(
+            PatchError, match=r"marks must hold 0, 1 or 2, each with or without 4, in the shape \(2, 3\)"
+        ):
             heatmap(marks=wrong)
 
 

@@ -1,0 +1,127 @@
+"""A dataset's sweep in blocks of pairs: every cell over the first pairs, then over more, so that intervals narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..interventions import Mask, Noise, Resample
+from ..prompts import EncodedPair
+from .handle import ModelHandle
+from .measuring import Check
+from .plan import Plan
+from .run import Run
+from .sweep import Sweep, as_run, start
+from .values import Encode
+
+_FIRST = 4
+"""How many pairs the first block has; every further one as many as those before it."""
+
+
+def start_in_blocks(handle: ModelHandle, plan: Plan, encode: Encode) -> Run:
+    """Start measuring a plan's cells in a thread, over its first pairs and then over more.
+
+    The values are those of `start`. Until the first block is done its cells come one by one; after that a snapshot is
+    whole, over the pairs of the blocks that are done, `result.n`. What is drawn at random, and a mask, go in one block:
+    their draws count the pairs of a sweep from its first.
+    """
+    drawn = plan.samples > 1 or plan.standing or isinstance(plan.intervention, (Noise, Resample, Mask))
+    ends = [len(plan.pairs)] if drawn else block_ends(len(plan.pairs))
+    return start(handle, plan, encode=encode) if len(ends) == 1 else BlockRun(handle, plan, encode, ends).start()
+
+
+def block_ends(pairs: int) -> list[int]:
+    """Return after how many pairs each block ends.
+
+    >>> block_ends(30)
+    [4, 8, 16, 30]
+    """
+    ends = [_FIRST]
+    while 2 * ends[-1] < pairs:
+        ends.append(2 * ends[-1])
+    return [pairs] if pairs <= _FIRST else [*ends, pairs]
+
+
+class BlockRun(Run):
+    """The run of a sweep in blocks; `total` counts every cell once for every pair."""
+
+    counts = "cells in single pairs"
+
+    def __init__(self, handle: ModelHandle, plan: Plan, encode: Encode, ends: Sequence[int]) -> None:
+        self._handle, self._plan, self._encode, self._ends = handle, plan, encode, ends
+        self._shown = self._now = self._part(plan.pairs[: ends[0]])[1]
+        super().__init__(
+            lambda _: self._measure(), self._shown.patched, self._shown.status, len(plan.order) * len(plan.pairs),
+            lambda _: self._shown.snapshot(),
+        )  # fmt: skip
+
+    def cancel(self) -> None:
+        """Stop the block being measured; those that are done stay."""
+        super().cancel()
+        self._now.cancel()
+
+    def _part(self, pairs: tuple[EncodedPair, ...]) -> tuple[Sweep, Run]:
+        """Return the sweep of some of the pairs, and what it measures into."""
+        sweep = Sweep(self._handle, replace(self._plan, pairs=pairs), None, self._encode, None, None)
+        return sweep, as_run(sweep)
+
+    def _measure(self) -> None:
+        known: tuple[Sweep, Run] | None = None
+        for begin, end in zip([0, *self._ends], self._ends, strict=False):
+            sweep, part = self._part(self._plan.pairs[begin:end])
+            self._now = part
+            if self.cancelling:
+                return
+            if known is None:
+                self._show(part)
+            part.subscribe(lambda each, cells, since=(begin, end): self._arrived(each, cells, *since))
+            sweep.work(part)
+            if part.done < part.total:
+                return
+            known = (sweep, part) if known is None else self._together(known, (sweep, part), end)
+            self._show(known[1])
+            self._advance(np.empty(0, dtype=np.int64), end * len(self._plan.order))
+
+    def _arrived(self, part: Run, cells: np.ndarray, begin: int, end: int) -> None:
+        """Pass on what a block has measured; its cells are on show only in the first."""
+        done = begin * len(self._plan.order) + (end - begin) * part.done
+        self._advance(cells if begin == 0 else np.empty(0, dtype=np.int64), done)
+
+    def _advance(self, cells: np.ndarray, done: int) -> None:
+        with self._changed:
+            self._done = done
+            self._news += 1
+            self._changed.notify_all()
+            listeners = list(self._listeners)
+        self._tell(listeners, cells)
+
+    def _show(self, run: Run) -> None:
+        with self._changed:
+            self._shown, self.patched, self.status, self.warning = run, run.patched, run.status, run.warning
+
+    def _together(self, first: tuple[Sweep, Run], second: tuple[Sweep, Run], end: int) -> tuple[Sweep, Run]:
+        """Return two blocks that are done as one over the pairs of both."""
+        sweep, run = self._part(self._plan.pairs[:end])
+        (one, before), (other, after) = first, second
+        sweep.plain = np.concatenate([one.plain, other.plain], 1)
+        hooked = one if one.why_hooked else other
+        sweep.check = both_checks(one.check, other.check)
+        sweep.engine, sweep.why_hooked = hooked.engine, hooked.why_hooked
+        run.patched[:] = np.concatenate([before.patched, after.patched], 1)
+        run.status[:] = after.status
+        run.warning = sweep.gap_warning()
+        for block, part in (first, second):
+            told = (part.warning or "").removeprefix(block.gap_warning() or "").strip()
+            if told:
+                run.warn(told)
+        return sweep, run
+
+
+def both_checks(one: Check, other: Check) -> Check:
+    """Return the checks of two parts of a sweep as one."""
+    return Check(
+        one.controls + other.controls, max(one.worst, other.worst), one.remeasured + other.remeasured,
+        max(one.apart, other.apart), [*one.wrong, *other.wrong], one.reused + other.reused,
+    )  # fmt: skip

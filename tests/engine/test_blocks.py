@@ -1,0 +1,115 @@
+"""A dataset's sweep in blocks of pairs: the same numbers, known over ever more pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from transformer_lens.model_bridge import TransformerBridge
+
+from patchwidgets.datasets import Dataset
+from patchwidgets.engine.blocks import BlockRun, block_ends, start_in_blocks
+from patchwidgets.engine.handle import handle_of
+from patchwidgets.engine.patch import encode, patch
+from patchwidgets.engine.plan import Plan, make_plan
+from patchwidgets.interventions import Intervention, Noise, Patch
+from patchwidgets.metrics import get_metrics
+from patchwidgets.prompts import PromptPair
+from patchwidgets.sites import get_site
+
+pytestmark = pytest.mark.filterwarnings("ignore:the two runs hardly differ")
+
+DATA = Dataset(
+    [PromptPair(f"w1 w{i} w3 w4", f"w1 w{i + 20} w3 w4", answer="w2", foil="w5") for i in range(6, 17)], name="eleven"
+)
+
+
+def plan_of(model: TransformerBridge, data: Dataset, site: str, what: Intervention | None = None) -> Plan:
+    handle = handle_of(model)
+    pairs = encode(handle, data)
+    metrics = get_metrics(["logit_diff", "prob"])
+    return make_plan(
+        handle, pairs, get_site(site), get_site(site).by[0], Patch("denoise"), metrics, {}, intervention=what
+    )
+
+
+def nothing(over: object) -> Any:
+    raise AssertionError(over)
+
+
+def test_blocks_double() -> None:
+    assert [block_ends(n) for n in (1, 4, 5, 8, 9, 32)] == [
+        [1], [4], [4, 5], [4, 8], [4, 8, 9], [4, 8, 16, 32],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("site", ["resid_pre", "z"])
+def test_every_block_is_the_sweep_of_the_pairs_so_far(gpt2: TransformerBridge, site: str) -> None:
+    plan = plan_of(gpt2, DATA, site)
+    run = start_in_blocks(handle_of(gpt2), plan, nothing)
+    assert isinstance(run, BlockRun)
+    whole = {}
+    for snapshot in run:
+        if not (snapshot.data["status"] == "pending").any():
+            whole[snapshot.n] = snapshot
+    assert run.done == run.total == len(plan.order) * len(DATA)
+    assert whole[11].n == 11
+    for n, found in whole.items():
+        asked = patch(gpt2, DATA[:n], site, metric=["logit_diff", "prob"]).wait()
+        np.testing.assert_array_equal(found.data["status"], asked.data["status"])
+        for name in ("patched", "patched_pairs", "clean_pairs", "corrupted_pairs", "clean", "corrupted"):
+            np.testing.assert_allclose(found.data[name], asked.data[name], rtol=0, atol=1e-6)
+        same = ("pairs", "n", "site", "direction", "tokens", "texts")
+        assert [found.provenance[name] for name in same] == [asked.provenance[name] for name in same]
+    assert whole[11].check["remeasured"] > 0
+    assert whole[11].check["worst_difference"] < 1e-4
+
+
+def test_cancelled_between_blocks_the_pairs_that_are_done_stay(gpt2: TransformerBridge) -> None:
+    run = start_in_blocks(handle_of(gpt2), plan_of(gpt2, DATA, "resid_pre"), nothing)
+    for snapshot in run:
+        if snapshot.n == 4 and not (snapshot.data["status"] == "pending").any():
+            run.cancel()
+    found = run.wait()
+    assert found.n in (4, 8)  # the block that was nearly done may still end
+    assert run.cancelled
+    assert run.done < run.total
+    assert (found.data["status"] != "pending").all()
+    asked = patch(gpt2, DATA[: found.n], "resid_pre").wait()
+    np.testing.assert_allclose(found.select("logit_diff").data["patched"], asked.data["patched"], rtol=0, atol=1e-6)
+
+
+def test_cancelled_before_anything_it_is_empty(gpt2: TransformerBridge) -> None:
+    run = BlockRun(handle_of(gpt2), plan_of(gpt2, DATA, "resid_pre"), nothing, [4, 11])
+    run.cancel()
+    found = run.start().wait()
+    assert set(found.data["status"].values.ravel().tolist()) <= {"pending", "implied"}
+
+
+def test_what_is_drawn_goes_in_one_block_with_the_draws_of_the_whole(gpt2: TransformerBridge) -> None:
+    what = Noise(samples=2)
+    run = start_in_blocks(handle_of(gpt2), plan_of(gpt2, DATA, "resid_pre", what), nothing)
+    assert not isinstance(run, BlockRun)
+    asked = patch(gpt2, DATA, "resid_pre", intervention=what).wait()
+    np.testing.assert_allclose(
+        run.wait().select("logit_diff").data["patched"], asked.data["patched"], rtol=0, atol=1e-6
+    )
+
+
+def test_what_fails_in_a_later_block_is_raised(gpt2: TransformerBridge) -> None:
+    run = BlockRun(handle_of(gpt2), plan_of(gpt2, DATA, "resid_pre"), nothing, [4, 11])
+    seen = []
+
+    def fail(_module: object, _args: object, _options: object) -> None:
+        if any(n == 4 for n in seen):
+            raise RuntimeError("the model broke")
+
+    hook = gpt2.original_model.register_forward_pre_hook(fail, with_kwargs=True)
+    run.subscribe(lambda each, cells: seen.append(4) if each.done == 4 * (each.total // 11) else None)
+    try:
+        with pytest.raises(RuntimeError, match="the model broke"):
+            run.start().wait()
+    finally:
+        hook.remove()
+    assert run.snapshot().n == 4
