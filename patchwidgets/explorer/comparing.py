@@ -18,7 +18,7 @@ from ..views import Heatmap
 from ..views.of_result import RAW_WORDS, heatmap_traits
 from .controls import METRIC_LABELS
 from .kept import Entry
-from .text import Line
+from .text import Line, named
 
 _THRESHOLD = 0.5
 _SHORT = {1: "sufficient only", 2: "necessary only"}
@@ -42,6 +42,7 @@ class Comparison:
         self.mode.add_class("pw-x-segmented")
         self.metric = w.Dropdown(options=[], layout=w.Layout(width="auto"), tooltip="the metric of both maps")
         self.metric.add_class("pw-x-select")
+        named(self.metric, "metric")
         self.threshold = w.BoundedFloatText(
             _THRESHOLD, min=0.01, max=1.0, step=0.05, description="ring from",
             tooltip="the share of the gap from which a cell counts as sufficient, or as necessary",

@@ -27,6 +27,12 @@ class Line(w.HTML):
         self.layout.display = None if shown else "none"
 
 
+def named(widget: w.DescriptionWidget, name: str) -> None:
+    """Give a control a name that is read aloud and not shown: what it is stands beside it, or is plain to see."""
+    widget.description = name
+    widget.add_class("pw-x-named")
+
+
 def shown_token(text: str) -> str:
     """Return a token's text with a leading space and line breaks made visible.
 

@@ -93,7 +93,7 @@ export class HeatmapView {
     this.#scale = new Scale(this.#root.theme(), state.get("limit"));
     node.classList.toggle("pw-compact", compact);
     node.classList.toggle("pw-scrolls", this.#plan.scrolls);
-    const title = words["title"] ? [el("h4", "pw-title", words["title"])] : [];
+    const title = words["title"] ? [el("h2", "pw-title", words["title"])] : [];
     this.#top.replaceChildren(...title, ...(compact ? [smallBar(this.#scale)] : []));
     this.#top.hidden = this.#top.childElementCount === 0;
     this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"));
@@ -121,6 +121,15 @@ export class HeatmapView {
     this.#cursor = [within(this.#cursor[0], rows), within(this.#cursor[1], cols)];
   }
 
+  /** The active cell as it is now: what is at the cursor, and whether it is the chosen one. */
+  #tellCursor(): void {
+    const [row, col] = this.#cursor;
+    const { rows, cols } = this.store.cells;
+    if (row >= rows || col >= cols) return;
+    const chosen = String(this.store.selected) === String(this.#cursor);
+    this.#sheet.putCursor(row, col, this.#says.spoken(row, col), chosen);
+  }
+
   /** The cells, and what follows from their values. */
   repaint(): void {
     const { cells } = this.store;
@@ -136,6 +145,7 @@ export class HeatmapView {
     const shows = [...present].sort().join() + String(over) + marked.join();
     if (shows !== this.#footShows) this.#drawFoot(present, over, marked);
     this.#footShows = shows;
+    this.#tellCursor();
     if (!this.#table.hidden) this.#fillTable();
   }
 
@@ -159,6 +169,7 @@ export class HeatmapView {
     const { rows, cols } = this.store.cells;
     const inside = row !== undefined && row >= 0 && row < rows && col >= 0 && col < cols;
     this.#sheet.select(inside ? [row, col] : null);
+    this.#tellCursor();
   }
 
   /** Marks the rows and columns that belong to what is hovered, here or in a linked view. */
@@ -185,9 +196,9 @@ export class HeatmapView {
 
   #moveTo(row: number, col: number): void {
     this.#cursor = [row, col];
-    const text = this.#says.spoken(row, col);
-    this.#sheet.moveCursor(row, col, text);
-    this.#root.say(text);
+    this.#sheet.focused(true);
+    this.#tellCursor();
+    this.#sheet.reveal(col);
     this.#enter(row, col);
   }
 
@@ -198,7 +209,7 @@ export class HeatmapView {
   }
 
   #listen(signal: AbortSignal): void {
-    const { plot, node: grid, cursor } = this.#sheet;
+    const { plot, node: grid } = this.#sheet;
     let last = "";
     const hovered = (event: PointerEvent) => {
       const cell = event.type === "pointerleave" ? null : this.#sheet.at(event.clientX, event.clientY);
@@ -218,7 +229,7 @@ export class HeatmapView {
       if (grid.matches(":focus-visible") && this.store.cells.status.length) this.#moveTo(...this.#cursor);
     };
     const blur = () => {
-      cursor.hidden = true;
+      this.#sheet.focused(false);
       this.#leave();
     };
     grid.addEventListener("focus", focus, { signal });

@@ -33,7 +33,7 @@ export class PredictionsView {
     const marks = new Set(tables.flatMap((t) => t.rows.map((r) => r.mark)));
     const used = (["answer", "foil"] as const).filter((m) => marks.has(m));
     const title = this.model.get("title");
-    this.#content.replaceChildren(...(title ? [el("h4", "pw-title", title)] : []), columns);
+    this.#content.replaceChildren(...(title ? [el("h2", "pw-title", title)] : []), columns);
     if (used.length) this.#content.append(el("p", "pw-note", used.map((m) => `${MARKS[m]} ${m}`).join("    ")));
     this.#root.node.hidden = tables.length === 0;
   }
@@ -55,6 +55,7 @@ function line({ token, prob, logit, mark }: PredictionRow): HTMLElement {
   bar.style.width = `${(100 * Math.max(0, Math.min(1, prob))).toFixed(2)}%`;
   const text = el("bdi", "", visible(token));
   const sign = el("span", "pw-mark", MARKS[mark] ?? "");
+  if (mark) sign.setAttribute("role", "img");
   if (mark) sign.setAttribute("aria-label", mark);
   name.append(bar, sign, text);
   node.append(name, el("td", "pw-percent", percent(prob)));
