@@ -48,6 +48,7 @@ def test_every_state_of_the_explorer(lab: Lab, theme: Theme) -> None:
     field = part(notebook, ".pw-x-choice input").first
     type_into(field, "<b>Anna</b>")
     expect(part(notebook, ".pw-x-prompts > .pw-x-error").first).to_contain_text("<b>")
+    expect(part(notebook, ".pw-x-main.pw-x-stale")).to_have_css("opacity", re.compile(r"0\.4"))
     check("error")
     type_into(field, " Mary")
     notebook.wait_for("explorer.settings['answer'] == ' Mary' and explorer._worker.idle")
