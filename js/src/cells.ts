@@ -18,6 +18,9 @@ export class Cells {
   readonly status: Uint8Array;
   /** 1 and 2 for cells that are ringed. */
   readonly marks: Uint8Array;
+  /** The kernel's mean of the absolute values per row and per column; empty where it gave none. */
+  rowMeans: Float32Array = new Float32Array(0);
+  colMeans: Float32Array = new Float32Array(0);
 
   constructor(
     readonly rows: number,
@@ -41,6 +44,8 @@ export class Cells {
     cells.patched.set(float32(model.get("patched")).subarray(0, n));
     cells.status.set(uint8(model.get("status")).subarray(0, n));
     cells.marks.set(uint8(model.get("marks")).subarray(0, n));
+    cells.rowMeans = float32(model.get("row_means")).slice(0, cells.rows);
+    cells.colMeans = float32(model.get("col_means")).slice(0, cells.cols);
     return cells;
   }
 
@@ -56,6 +61,9 @@ export class Cells {
       this.patched[i] = patched[k];
       this.status[i] = status[k];
     });
+    if (buffers.length < 7) return;
+    this.rowMeans = float32(buffers[5]).slice(0, this.rows);
+    this.colMeans = float32(buffers[6]).slice(0, this.cols);
   }
 
   /** The marks that occur. */

@@ -59,7 +59,7 @@ export class Description {
     const value = this.#values[this.#index(row, col)];
     const where = `${this.#row(row)}, ${this.#column(col)}`;
     if (!Number.isNaN(value)) {
-      const number = `${this.#word("unit")} ${decimal(value, this.#state.get("limit"))}`.trim();
+      const number = `${this.#word("unit")} ${decimal(value, this.store.limit)}`.trim();
       const marked = this.#marked(row, col);
       return `${where}, ${number}, ${this.#status(status)}${marked && `, ${marked}`}`;
     }
@@ -87,10 +87,24 @@ export class Description {
   #tableCell(row: number, col: number): string {
     const i = this.#index(row, col);
     const status = this.store.cells.status[i];
-    const number = Number.isNaN(this.#values[i]) ? "" : decimal(this.#values[i], this.#state.get("limit"));
+    const number = Number.isNaN(this.#values[i]) ? "" : decimal(this.#values[i], this.store.limit);
     const ring = this.#word(`mark_${this.store.cells.marks[i]}_short`);
     const told = status === STATUS.measured ? number || "no value" : `${number} ${SHORT_STATUS[status]}`.trim();
     return ring ? `${told} ${ring}` : told;
+  }
+
+  /** Whether there are means to show. */
+  get means(): boolean {
+    const { rowMeans, colMeans } = this.store.cells;
+    return (this.#state.get("means") ?? true) && rowMeans.length > 0 && colMeans.length > 0;
+  }
+
+  #means(): NonNullable<TableSpec["means"]> {
+    const { rowMeans, colMeans } = this.store.cells;
+    const [rows, cols] = [rowMeans, colMeans].map((means) =>
+      Array.from(means, (mean) => (Number.isNaN(mean) ? "" : decimal(mean, this.store.limit))),
+    );
+    return { title: `mean |${this.#word("unit") || "value"}|`, rows, cols };
   }
 
   get title(): string {
@@ -107,6 +121,7 @@ export class Description {
       rows: this.#state.get("rows"),
       cols: headerCells(columns).map((c) => (columns.kind === "tokens" ? `${c.number} ${name(c)}` : c.full)),
       cell: (row, col) => this.#tableCell(row, col),
+      ...(this.means ? { means: this.#means() } : {}),
     };
   }
 }

@@ -1,6 +1,7 @@
 import { el, place } from "./dom";
 import { type GridPlan, labelStep, locate } from "./geometry";
 import { Header } from "./header";
+import { Means } from "./means";
 
 /** The scrolling sheet of a heatmap: corner, header, sticky row labels, the canvas and the marks above it. */
 export class Sheet {
@@ -9,6 +10,7 @@ export class Sheet {
   readonly plot = el("div", "pw-plot");
   readonly cursor = el("div", "pw-cursor");
   readonly header = new Header();
+  readonly means = new Means();
   #corner = el("div", "pw-corner");
   #labels = el("div", "pw-rowlabels");
   #rowLabels: HTMLElement[] = [];
@@ -32,13 +34,17 @@ export class Sheet {
     this.focused(false);
     ariaRow.append(this.cursor);
     this.plot.append(this.canvas, ...marks, ariaRow);
-    sheet.append(this.#corner, this.header.node, this.#labels, this.plot);
+    const { above, right, before, below } = this.means;
+    sheet.append(this.#corner, this.header.node, above, this.#labels, this.plot, right, before, below);
     this.node.append(sheet);
-    for (const part of [this.#corner, this.#labels, this.header.node]) part.setAttribute("aria-hidden", "true");
+    for (const part of [this.#corner, this.#labels, this.header.node, above, right, before, below])
+      part.setAttribute("aria-hidden", "true");
   }
 
-  draw(plan: GridPlan, rows: readonly string[], rowTitle: string, line: number): void {
+  draw(plan: GridPlan, rows: readonly string[], rowTitle: string, line: number, means: boolean): void {
     this.#plan = plan;
+    this.node.classList.toggle("pw-with-means", means);
+    for (const node of this.means.nodes) node.hidden = !means;
     this.header.draw(plan);
     this.#corner.replaceChildren(el("span", "", rowTitle));
     this.#corner.style.width = this.#labels.style.width = `${plan.labelW}px`;

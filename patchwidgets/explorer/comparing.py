@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as w
 import numpy as np
+import traitlets as t
 
 from .. import difference, words
 from ..engine.run import Run
@@ -50,6 +51,7 @@ class Comparison:
         self.threshold.add_class("pw-x-threshold")
         self.error, self.told = Line("pw-x-error"), Line("pw-x-dim")
         self.left, self.right, self.single = (Heatmap(group=group) for _ in range(3))
+        t.link((self.left, "fixed_limit"), (self.right, "fixed_limit"))  # they have one scale
         self.maps = w.Box([self.left, self.right, self.single])
         self.maps.add_class("pw-x-maps")
         self.left.on_select(lambda row, col: self._select(self.right, row, col))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
@@ -64,6 +65,7 @@ def told(notebook: Notebook, layer: int, position: int) -> str:
 def test_the_main_job_by_keyboard(lab: Lab) -> None:
     notebook = open_explorer(lab, height=1600)
     keys = notebook.page.keyboard
+    notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     notebook.wait_for("explorer.settings and explorer._worker.idle")
 
     for name, text in (("clean", CLEAN), ("corrupted", CORRUPTED)):
@@ -88,6 +90,10 @@ def test_the_main_job_by_keyboard(lab: Lab) -> None:
     for key in ("ArrowUp", "ArrowLeft", "ArrowRight"):
         keys.press(key)
     assert spoken(notebook) == ["layer 2, position 14 'to'", told(notebook, 2, 14), "measured"]
+    keys.press("c")
+    expect(part(notebook, ".pw-x-main .pw-told").first).to_contain_text("copied")
+    copied = np.float32(notebook.page.evaluate("navigator.clipboard.readText()"))
+    assert copied == np.float32(notebook.kernel_eval("float(explorer.result.normalized.values[0, 2, 14])"))
     keys.press("Enter")
     expect(part(notebook, ".pw-x-path")).to_contain_text("layer 2, to")
     notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run.finished")
