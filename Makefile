@@ -55,7 +55,7 @@ check: $(VENV)/.test $(VENV)/.node_modules
 	cd js && $(WITH_NODE) npm run --silent test
 	$(WITH_NODE) $(BIN)/python .ci/bundle.py
 
-pytest: $(VENV)/.test chromium
+pytest: $(VENV)/.test $(VENV)/.node_modules chromium
 	OMP_NUM_THREADS=1 PATCHWIDGETS_CHROMIUM="$$(cat $(VENV)/.chromium)" \
 		$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 

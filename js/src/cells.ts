@@ -25,6 +25,9 @@ export class Cells {
   readonly high: Float32Array;
   /** 1 and 2 for cells that are ringed, and 4 where the interval includes zero. */
   readonly marks: Uint8Array;
+  /** The kernel's mean of the absolute values per row and per column; empty where it gave none. */
+  rowMeans: Float32Array = new Float32Array(0);
+  colMeans: Float32Array = new Float32Array(0);
 
   constructor(
     readonly rows: number,
@@ -52,6 +55,8 @@ export class Cells {
     cells.low.set(float32(model.get("low")).subarray(0, n));
     cells.high.set(float32(model.get("high")).subarray(0, n));
     cells.marks.set(uint8(model.get("marks")).subarray(0, n));
+    cells.rowMeans = float32(model.get("row_means")).slice(0, cells.rows);
+    cells.colMeans = float32(model.get("col_means")).slice(0, cells.cols);
     return cells;
   }
 
@@ -67,6 +72,9 @@ export class Cells {
       this.patched[i] = patched[k];
       this.status[i] = status[k];
     });
+    if (buffers.length < 7) return;
+    this.rowMeans = float32(buffers[5]).slice(0, this.rows);
+    this.colMeans = float32(buffers[6]).slice(0, this.cols);
   }
 
   /** The ring of a cell, 0 for none. */

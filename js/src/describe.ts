@@ -66,7 +66,7 @@ export class Description {
     const value = this.#values[this.#index(row, col)];
     const where = `${this.#row(row)}, ${this.#column(col)}`;
     if (!Number.isNaN(value)) {
-      const number = `${this.#word("unit")} ${decimal(value, this.#state.get("limit"))}`.trim();
+      const number = `${this.#word("unit")} ${decimal(value, this.store.limit)}`.trim();
       const interval = this.#interval(row, col);
       const sure = interval && `${this.#word("interval")} ${interval}`;
       return [where, number, sure, this.#status(status), ...this.#marked(row, col)].filter(Boolean).join(", ");
@@ -97,11 +97,25 @@ export class Description {
   #tableCell(row: number, col: number): string {
     const i = this.#index(row, col);
     const status = this.store.cells.status[i];
-    const number = Number.isNaN(this.#values[i]) ? "" : decimal(this.#values[i], this.#state.get("limit"));
+    const number = Number.isNaN(this.#values[i]) ? "" : decimal(this.#values[i], this.store.limit);
     const marks = this.store.cells.marksOf(i).map((mark) => this.#word(`mark_${mark}_short`));
     const told = status === STATUS.measured ? number || "no value" : `${number} ${SHORT_STATUS[status]}`.trim();
     const interval = this.#interval(row, col);
     return [told, interval && `(${interval})`, ...marks].filter(Boolean).join(" ");
+  }
+
+  /** Whether there are means to show. */
+  get means(): boolean {
+    const { rowMeans, colMeans } = this.store.cells;
+    return (this.#state.get("means") ?? true) && rowMeans.length > 0 && colMeans.length > 0;
+  }
+
+  #means(): NonNullable<TableSpec["means"]> {
+    const { rowMeans, colMeans } = this.store.cells;
+    const [rows, cols] = [rowMeans, colMeans].map((means) =>
+      Array.from(means, (mean) => (Number.isNaN(mean) ? "" : decimal(mean, this.store.limit))),
+    );
+    return { title: `mean |${this.#word("unit") || "value"}|`, rows, cols };
   }
 
   get title(): string {
@@ -118,6 +132,7 @@ export class Description {
       rows: this.#state.get("rows"),
       cols: headerCells(columns).map((c) => (columns.kind === "tokens" ? `${c.number} ${name(c)}` : c.full)),
       cell: (row, col) => this.#tableCell(row, col),
+      ...(this.means ? { means: this.#means() } : {}),
     };
   }
 }

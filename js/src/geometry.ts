@@ -13,6 +13,10 @@ export const GAP = "\u2013";
 /** What a scrolling sheet keeps free on its right, for the frame of the last column. The style sheet has it too. */
 export const SHEET_PAD = 3;
 
+/** The room for the bars of means, right of the rows and below the columns. */
+export const MEANS_W = 44;
+export const MEANS_H = 26;
+
 /** flat: text across; side: turned, clean left of corrupted; stack: turned, clean above corrupted. */
 export type HeaderMode = "flat" | "side" | "stack";
 

@@ -46,8 +46,9 @@ export class StaticModel {
 
   /** Does what the kernel would do where no computation is needed: a choice is taken over. */
   send(content: unknown): void {
-    const { type, row, col, pos } = content as Record<string, unknown>;
+    const { type, row, col, pos, value } = content as Record<string, unknown>;
     if (type === "select") this.set("selected", pos ?? [row, col]);
+    else if (type === "limit") this.set("fixed_limit", value);
     else if (type === "dest") this.set("dest", pos);
   }
 }

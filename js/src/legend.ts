@@ -3,8 +3,14 @@ import type { Scale } from "./colour";
 import { el } from "./dom";
 import { decimal } from "./text";
 
-/** The vertical colour bar: unit, ticks, and what the corner mark means when a value needs it. */
-export function colourBar(scale: Scale, unit: string, height: number, hasBeyond: boolean): HTMLElement {
+/** The vertical colour bar: unit, ticks, the limit to type over, and what the corner mark means when a value needs it. */
+export function colourBar(
+  scale: Scale,
+  unit: string,
+  height: number,
+  hasBeyond: boolean,
+  end: HTMLElement,
+): HTMLElement {
   const node = el("div", "pw-legend");
   const name = el("div", "pw-unit", unit);
   name.title = unit;
@@ -14,12 +20,13 @@ export function colourBar(scale: Scale, unit: string, height: number, hasBeyond:
   const strip = el("div", "pw-strip");
   strip.style.background = scale.gradient("to top");
   body.append(strip);
-  const ticks = height >= 120 ? [1, 0.5, 0, -0.5, -1] : [1, 0, -1];
+  const ticks = height >= 120 ? [0.5, 0, -0.5, -1] : [0, -1];
   for (const t of ticks) {
     const tick = el("span", "pw-tick", tickText(t * scale.limit, scale.limit));
     tick.style.top = `${(50 * (1 - t)).toFixed(1)}%`;
     body.append(tick);
   }
+  body.append(end);
   node.append(body);
   if (hasBeyond) {
     const mark = el("div", "pw-beyond");
@@ -43,7 +50,7 @@ export function smallBar(scale: Scale): HTMLElement {
   return node;
 }
 
-const tickText = (value: number, limit: number): string => {
+export const tickText = (value: number, limit: number): string => {
   const text = decimal(value, limit);
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 };
@@ -75,6 +82,7 @@ export function key(
   words: Words,
   present: ReadonlySet<number>,
   marked: readonly number[] = [],
+  means = false,
 ): HTMLElement {
   const node = el("dl", "pw-key");
   const entry = (name: string, text: string, swatch: HTMLElement) => {
@@ -98,6 +106,7 @@ export function key(
       entry(name, text, coloured(at * limit));
     }
   }
+  if (means) entry("mean", "the mean of the absolute values of a row or a column", el("i", "pw-swatch pw-meanbar"));
   for (const { status, className, word, text } of STATUS_KEY) {
     if (present.has(status)) entry(word, words[word] ?? text, el("i", `pw-swatch ${className}`));
   }

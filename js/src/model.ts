@@ -56,8 +56,14 @@ export interface HeatmapState extends ViewState {
   high?: Bytes;
   /** Which cells are ringed, and by which of the two words, and whose interval includes zero; left out where none is. */
   marks?: Bytes;
+  /** The mean of the absolute values per row and per column, and whether they are shown. */
+  row_means?: Bytes;
+  col_means?: Bytes;
+  means?: boolean;
   quantity: "normalized" | "effect";
   limit: number;
+  /** The limit a person typed, 0 for none. */
+  fixed_limit?: number;
   words: Readonly<Record<string, string>>;
   selected: number[];
   line: number;

@@ -1,6 +1,7 @@
 import { el, place } from "./dom";
 import { type GridPlan, labelStep, locate } from "./geometry";
 import { Header } from "./header";
+import { Means } from "./means";
 
 /** The scrolling sheet of a heatmap: corner, header, sticky row labels, the canvas and the marks above it. */
 export class Sheet {
@@ -9,6 +10,7 @@ export class Sheet {
   readonly plot = el("div", "pw-plot");
   readonly cursor = el("div", "pw-cursor");
   readonly header = new Header();
+  readonly means = new Means();
   #corner = el("div", "pw-corner");
   #labels = el("div", "pw-rowlabels");
   #rowLabels: HTMLElement[] = [];
@@ -19,6 +21,7 @@ export class Sheet {
   #line = el("div", "pw-line");
   #chosen = el("div", "pw-chosen");
   #plan!: GridPlan;
+  readonly #name = `pw-${Math.random().toString(36).slice(2)}`; // every view has the bundle to itself: nothing here counts them all;
 
   constructor() {
     const sheet = el("div", "pw-sheet");
@@ -28,16 +31,20 @@ export class Sheet {
     const ariaRow = el("div");
     ariaRow.setAttribute("role", "row");
     this.cursor.setAttribute("role", "gridcell");
-    this.cursor.hidden = true;
+    this.focused(false);
     ariaRow.append(this.cursor);
     this.plot.append(this.canvas, ...marks, ariaRow);
-    sheet.append(this.#corner, this.header.node, this.#labels, this.plot);
+    const { above, right, before, below } = this.means;
+    sheet.append(this.#corner, this.header.node, above, this.#labels, this.plot, right, before, below);
     this.node.append(sheet);
-    for (const part of [this.#corner, this.#labels, this.header.node]) part.setAttribute("aria-hidden", "true");
+    for (const part of [this.#corner, this.#labels, this.header.node, above, right, before, below])
+      part.setAttribute("aria-hidden", "true");
   }
 
-  draw(plan: GridPlan, rows: readonly string[], rowTitle: string, line: number): void {
+  draw(plan: GridPlan, rows: readonly string[], rowTitle: string, line: number, means: boolean): void {
     this.#plan = plan;
+    this.node.classList.toggle("pw-with-means", means);
+    for (const node of this.means.nodes) node.hidden = !means;
     this.header.draw(plan);
     this.#corner.replaceChildren(el("span", "", rowTitle));
     this.#corner.style.width = this.#labels.style.width = `${plan.labelW}px`;
@@ -84,13 +91,29 @@ export class Sheet {
     if (col !== undefined) place(this.#hotCol, edges[col], 0, edges[col + 1] - edges[col] - 1, gridH);
   }
 
-  /** Moves the keyboard's cell, scrolling it into view. */
-  moveCursor(row: number, col: number, label: string): void {
-    const { edges, cellH, labelW } = this.#plan;
+  /** Whether the keyboard's cell is seen; screen readers find it in any case. */
+  focused(on: boolean): void {
+    this.cursor.classList.toggle("pw-off", !on);
+  }
+
+  /**
+   * Puts the keyboard's cell at a place of the grid. The grid has one cell in the page, the active one: its number
+   * changes with its place, so that screen readers read the new one.
+   */
+  putCursor(row: number, col: number, label: string, selected: boolean): void {
+    const { edges, cellH } = this.#plan;
     place(this.cursor, edges[col] - 1, row * cellH - 1, edges[col + 1] - edges[col] + 1, cellH + 1);
     this.cursor.setAttribute("aria-label", label);
+    this.cursor.setAttribute("aria-selected", String(selected));
     this.cursor.setAttribute("aria-colindex", String(col + 1));
     this.cursor.parentElement!.setAttribute("aria-rowindex", String(row + 1));
+    this.cursor.id = `${this.#name}-${row}-${col}`;
+    this.node.setAttribute("aria-activedescendant", this.cursor.id);
+  }
+
+  /** Scrolls a cell into view. */
+  reveal(col: number): void {
+    const { edges, labelW } = this.#plan;
     const { scrollLeft, clientWidth } = this.node;
     if (edges[col] < scrollLeft) this.node.scrollLeft = edges[col];
     else if (labelW + edges[col + 1] > scrollLeft + clientWidth)

@@ -35,21 +35,31 @@ export class Store {
 export class HeatmapStore extends Store {
   cells: Cells;
   selected: number[];
+  #typed: number;
 
   constructor(readonly model: Model<HeatmapState>) {
     super();
     this.cells = Cells.from(model);
     this.selected = model.get("selected");
+    this.#typed = Number(model.get("fixed_limit") ?? 0);
     const reload = () => {
       this.cells = Cells.from(model);
     };
-    this.watch(model, ["normalized", "effect", "patched", "status", "low", "high", "marks"], "cells", reload);
+    this.watch(
+      model,
+      ["normalized", "effect", "patched", "status", "low", "high", "marks", "row_means", "col_means"],
+      "cells",
+      reload,
+    );
     this.watch(model, ["rows", "columns"], "traits", reload);
     this.watch(
       model,
-      ["row_title", "row_keys", "col_keys", "quantity", "limit", "words", "line", "compact", "state", "group"],
+      ["row_title", "row_keys", "col_keys", "quantity", "limit", "words", "line", "compact", "state", "group", "means"],
       "traits",
     );
+    this.watch(model, ["fixed_limit"], "traits", () => {
+      this.#typed = Number(model.get("fixed_limit"));
+    });
     this.watch(model, ["selected"], "selection", () => {
       this.selected = model.get("selected");
     });
@@ -58,6 +68,22 @@ export class HeatmapStore extends Store {
       this.cells.merge(buffers);
       this.changed("cells");
     });
+  }
+
+  /** The end of the scale: the one typed, else the model's own. */
+  get limit(): number {
+    return this.#typed > 0 ? this.#typed : this.model.get("limit");
+  }
+
+  get limitIsTyped(): boolean {
+    return this.#typed > 0;
+  }
+
+  /** Draws with another limit at once and tells the kernel; 0 gives the scale back its own. */
+  fixLimit(value: number): void {
+    this.#typed = value;
+    this.changed("traits");
+    this.model.send({ type: "limit", value });
   }
 
   /** Marks at once and asks the kernel, which answers by setting `selected`. */

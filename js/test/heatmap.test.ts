@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { hover } from "../src/bus";
 import { STATUS } from "../src/cells";
 import { Scale } from "../src/colour";
-import { heatmapState, live, mount, pointAt, press, tokens } from "./helpers";
+import { active, heatmapState, mount, pointAt, press, tokens } from "./helpers";
 import { drawn, nextFrame, systemTheme } from "./setup";
 
 const canvasOf = (root: Element) => root.querySelector("canvas")!;
@@ -207,7 +207,7 @@ describe("keyboard", () => {
     const outside = vi.fn();
     document.addEventListener("keydown", outside);
     for (const key of ["ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowUp"]) press(gridOf(root), key);
-    expect(live(root)).toBe("layer 1, position 1 ' Mary' / ' Anna', recovered 0.20, measured");
+    expect(active(root)).toBe("layer 1, position 1 ' Mary' / ' Anna', recovered 0.20, measured");
     expect(press(gridOf(root), "Enter").defaultPrevented).toBe(true);
     expect(model.sent).toEqual([{ type: "select", row: 1, col: 1 }]);
     press(gridOf(root), "End");
@@ -221,11 +221,11 @@ describe("keyboard", () => {
   test("Home and End go along the row, with Ctrl to the corners", () => {
     const { root } = mount(heatmapState());
     press(gridOf(root), "End", { ctrlKey: true });
-    expect(live(root)).toMatch(/^layer 2, position 3 /);
+    expect(active(root)).toMatch(/^layer 2, position 3 /);
     press(gridOf(root), "Home");
-    expect(live(root)).toMatch(/^layer 2, position 0 /);
+    expect(active(root)).toMatch(/^layer 2, position 0 /);
     press(gridOf(root), "Home", { ctrlKey: true });
-    expect(live(root)).toMatch(/^layer 0, position 0 /);
+    expect(active(root)).toMatch(/^layer 0, position 0 /);
   });
 
   test("other keys are left to the page", () => {
@@ -248,7 +248,7 @@ describe("keyboard", () => {
     const status = new Uint8Array(12).fill(STATUS.pending);
     const { root } = mount(heatmapState({ status, normalized: new Float32Array(12).fill(NaN) }));
     press(gridOf(root), "Home");
-    expect(live(root)).toBe("layer 0, position 0 ' When', not measured yet");
+    expect(active(root)).toBe("layer 0, position 0 ' When', not measured yet");
   });
 
   test("T shows the values as a table, Escape and T go back", () => {

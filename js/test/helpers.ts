@@ -95,4 +95,10 @@ export function press(target: Element, key: string, more: KeyboardEventInit = {}
   return event;
 }
 
+/** What a screen reader reads at the grid's cursor. */
+export const active = (root: Element): string => {
+  const id = root.querySelector("[role=grid]")!.getAttribute("aria-activedescendant")!;
+  return document.getElementById(id)!.getAttribute("aria-label")!;
+};
+
 export const live = (root: Element): string => root.querySelector(".pw-live")?.textContent ?? "";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { swarm } from "../src/views/pairs";
-import { heatmapState, live, mount, press } from "./helpers";
+import { heatmapState, mount, press } from "./helpers";
 import { drawn, nextFrame } from "./setup";
 
 const pair = (value: number, clean = "a b", corrupted = "a c") => ({ value, clean, corrupted });
@@ -103,7 +103,6 @@ describe("intervals in a heatmap", () => {
     const grid = root.querySelector<HTMLElement>("[role=grid]")!;
     press(grid, "End");
     const said = "recovered 0.30, 95% interval \u22120.10 to 0.30, measured, the interval includes 0";
-    expect(live(root)).toContain(said);
     expect(root.querySelector("[role=gridcell]")!.getAttribute("aria-label")).toContain(said);
     const tip = root.querySelector(".pw-tip")!.textContent!;
     for (const text of ["95% interval\u22120.10 to 0.30", "bootstrap over 8 pairs", "the interval includes 0"])

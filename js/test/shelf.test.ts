@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { heatmapState, live, mount, press } from "./helpers";
+import { active, heatmapState, mount, press } from "./helpers";
 import { drawn, nextFrame } from "./setup";
 
 const entries = [
@@ -77,7 +77,7 @@ describe("rings", () => {
     expect(root.querySelector(".pw-key")?.textContent).toContain("first said");
     const grid = root.querySelector("[role=grid]")!;
     press(grid, "ArrowRight");
-    expect(live(root)).toContain("first said");
+    expect(active(root)).toContain("first said");
     press(grid, "t");
     expect(root.querySelector(".pw-table tbody tr td:nth-of-type(2)")?.textContent).toBe("0.10 one");
   });

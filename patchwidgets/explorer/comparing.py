@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as w
 import numpy as np
+import traitlets as t
 
 from .. import difference, words
 from ..engine.run import Run
@@ -18,7 +19,7 @@ from ..views import Heatmap
 from ..views.of_result import RAW_WORDS, heatmap_traits
 from .controls import METRIC_LABELS
 from .kept import Entry
-from .text import Line
+from .text import Line, named
 
 _THRESHOLD = 0.5
 _SHORT = {1: "sufficient only", 2: "necessary only"}
@@ -42,6 +43,7 @@ class Comparison:
         self.mode.add_class("pw-x-segmented")
         self.metric = w.Dropdown(options=[], layout=w.Layout(width="auto"), tooltip="the metric of both maps")
         self.metric.add_class("pw-x-select")
+        named(self.metric, "metric")
         self.threshold = w.BoundedFloatText(
             _THRESHOLD, min=0.01, max=1.0, step=0.05, description="ring from",
             tooltip="the share of the gap from which a cell counts as sufficient, or as necessary",
@@ -49,6 +51,7 @@ class Comparison:
         self.threshold.add_class("pw-x-threshold")
         self.error, self.told = Line("pw-x-error"), Line("pw-x-dim")
         self.left, self.right, self.single = (Heatmap(group=group) for _ in range(3))
+        t.link((self.left, "fixed_limit"), (self.right, "fixed_limit"))  # they have one scale
         self.maps = w.Box([self.left, self.right, self.single])
         self.maps.add_class("pw-x-maps")
         self.left.on_select(lambda row, col: self._select(self.right, row, col))

@@ -13,7 +13,7 @@ from ..engine.run import Run
 from ..sites import SITES
 from .choices import Choices
 from .settings import SHOWN
-from .text import Line
+from .text import Line, named
 
 _SITES = {
     "resid_pre": "resid pre",
@@ -84,6 +84,9 @@ class Controls:
             control.add_class("pw-x-segmented")
         for control in (self.by, self.intervention, self.metric):
             control.add_class("pw-x-select")
+        for control, name in ((self.by, "granularity"), (self.intervention, "intervention"), (self.metric, "metric")):
+            named(control, name)
+        named(self.bar, "cells measured")
         for control, name in ((self.run, "pw-x-run"), (self.cancel, "pw-x-cancel"), (self.bar, "pw-x-progress")):
             control.add_class(name)
         # Together, so that on a narrow page neither of the two stands on a line of its own.

@@ -12,7 +12,7 @@ from ..answers import Answer, Continuation
 from ..presets import PRESETS
 from ..prompts import PromptPair
 from .many import DatasetChoice
-from .text import Line, shown_token
+from .text import Line, named, shown_token
 
 _CUSTOM = "your own"
 
@@ -31,6 +31,7 @@ class TokenChoice:
         self.error = Line("pw-x-error")
         self.pills.add_class("pw-x-pills")
         self.field.add_class("pw-x-field")
+        named(self.field, label)
         self.auto = True
         self._picked: Answer | None = None
         self._texts: dict[int, str] = {}
@@ -119,6 +120,7 @@ class PromptEntry:
         self.warning = Line("pw-x-warning")
         for field in (self.clean, self.corrupted):
             field.add_class("pw-x-field")
+            named(field, "clean prompt" if field is self.clean else "corrupted prompt")
             field.observe(self._prompt_edited, "value")
         self.preset.observe(self._preset_chosen, "value")
         self.preset.add_class("pw-x-select")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 import ipywidgets as w
+from ipywidgets.widgets.widget_description import DescriptionWidget
 
 
 class Line(w.HTML):
@@ -25,6 +26,12 @@ class Line(w.HTML):
         if shown != self.value:
             self.value = shown
         self.layout.display = None if shown else "none"
+
+
+def named(widget: DescriptionWidget, name: str) -> None:
+    """Give a control a name that is read aloud and not shown: what it is stands beside it, or is plain to see."""
+    widget.description = name
+    widget.add_class("pw-x-named")
 
 
 def shown_token(text: str) -> str:

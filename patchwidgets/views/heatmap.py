@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from traitlets import Bool, Bunch, Bytes, Dict, Enum, Float, Int, List, Unicode
+from traitlets import Bool, Bunch, Bytes, Dict, Enum, Float, Int, List, Unicode, observe
 
 from ..errors import PatchError
 from ..result import STATUSES
@@ -20,6 +20,8 @@ _DATA = (*_VALUES, "status")
 _BOUNDS = ("low", "high")
 UNSURE = 4
 """The mark of a cell whose interval includes zero; it may be added to a ring's."""
+_MEANS = ("row_means", "col_means")
+_LARGEST_LIMIT = 1e9
 
 
 def _data_trait(name: str) -> Bytes:
@@ -32,13 +34,14 @@ class Heatmap(View):
 
     Arrays have shape [R, C]: `normalized` (1 = all the way to the source run), `effect` and `patched` (in the metric's
     unit), `status` (codes of `STATUSES`). What is left out is NaN and pending. `quantity` says which of normalized and
-    effect is coloured and printed; colours saturate at +-`limit`. `low` and `high` are the ends of a cell's
-    interval in that quantity; `marks` are 1 and 2 for two kinds of ring, `UNSURE` for an interval that includes zero,
-    or a ring and that together. `words` holds the plain strings `title`, `unit`,
+    effect is coloured and printed; colours saturate at +-`limit`, or at +-`fixed_limit` where that is above 0: what a
+    person has typed beside the colours; `show` keeps it as long as what is coloured has the same unit. `low` and `high`
+    are the ends of a cell's interval in that quantity; `marks` are 1 and 2 for two kinds of ring, `UNSURE` for an
+    interval that includes zero, or a ring and that together. `words` holds the plain strings `title`, `unit`,
     `sentence`, `high`, `near_zero`, `negative`, `origin` and `note`, a line below the map; `implied`, `estimated`,
     `pending` and `unavailable` in it replace the key's own words. `row_keys` and `col_keys` name what rows and columns
-    stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row `line`. Arrays of
-    another shape raise `PatchError`.
+    stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row `line`. `means` says
+    whether the page shows `mean_sizes`. Arrays of another shape raise `PatchError`.
 
     Read values with `value` and `array`: the binary traits exist for the page alone.
 
@@ -60,8 +63,12 @@ class Heatmap(View):
     low = _data_trait("low")
     high = _data_trait("high")
     marks = Bytes(b"").tag(sync=True)
+    row_means = _data_trait("row_means")
+    col_means = _data_trait("col_means")
+    means = Bool(True).tag(sync=True)
     quantity = Enum(["normalized", "effect"], default_value="normalized").tag(sync=True)
     limit = Float(1.0).tag(sync=True)
+    fixed_limit = Float(0.0).tag(sync=True)
     words = Dict(value_trait=Unicode(), key_trait=Unicode()).tag(sync=True)
     selected = List(Int()).tag(sync=True)
     line = Int(-1).tag(sync=True)
@@ -105,6 +112,8 @@ class Heatmap(View):
 
     def _bytes(self, name: str) -> bytes:
         with self._lock:
+            if name in _MEANS:
+                return self.mean_sizes(name[:3]).tobytes()
             return self._arrays[name].tobytes() if name in self._arrays else b""
 
     @property
@@ -124,6 +133,25 @@ class Heatmap(View):
         with self._lock:
             return self._arrays[name].copy()
 
+    def mean_sizes(self, axis: str) -> np.ndarray:
+        """The mean of the absolute values per "row" or per "col"umn, [R] or [C]; NaN where no cell has a value.
+
+        Values are those of `quantity`. A mean of values with their signs would call a row nothing whose cells undo
+        each other.
+        """
+        with self._lock:
+            sizes = np.abs(self._arrays[self.quantity].astype("f8"))
+        there = np.isfinite(sizes)
+        along = 1 if axis == "row" else 0
+        count = there.sum(along)
+        total = np.where(there, sizes, 0.0).sum(along)
+        return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0).astype("<f4")
+
+    @observe("quantity")
+    def _other_means(self, _change: object) -> None:
+        for name in _MEANS:
+            self.notify_change(Bunch(name=name, owner=self, old=None, new=None, type="change"))
+
     def show(
         self,
         rows: Sequence[str],
@@ -141,6 +169,7 @@ class Heatmap(View):
         """Replaces grid, values and any other traits in one message; the arguments are the constructor's."""
         grid = {"rows": [str(row) for row in rows], "columns": dict(columns)}
         with self._lock, self.hold_sync():
+            scale = self._scale
             values = {"normalized": normalized, "effect": effect, "patched": patched, "status": status}
             self._fill(grid, values, {"low": low, "high": high})
             for name, value in {
@@ -150,7 +179,9 @@ class Heatmap(View):
                 **traits,
             }.items():
                 setattr(self, name, value)
-            for name in (*_DATA, *_BOUNDS):
+            if self._scale != scale:
+                self.fixed_limit = 0.0
+            for name in (*_DATA, *_BOUNDS, *_MEANS):
                 self.notify_change(Bunch(name=name, owner=self, old=None, new=None, type="change"))
 
     def update_cells(
@@ -179,12 +210,18 @@ class Heatmap(View):
                 raise PatchError(f"update_cells got an index outside the {count} cells of this heatmap.")
             for name, array in new.items():
                 self._arrays[name].flat[at] = array
-            self.send({"type": "cells"}, buffers=[at.tobytes(), *(new[name].tobytes() for name in _DATA)])
+            buffers = [at.tobytes(), *(new[name].tobytes() for name in _DATA), *map(self._bytes, _MEANS)]
+            self.send({"type": "cells"}, buffers=buffers)
 
     def flush(self) -> None:
         """Sends the data traits whole, so that the saved widget state holds what the messages brought."""
         with self._lock:
-            self.send_state([*_DATA, *_BOUNDS])
+            self.send_state([*_DATA, *_BOUNDS, *_MEANS])
+
+    @property
+    def _scale(self) -> tuple[str, str]:
+        """What the limit is a limit of: normalized values are shares of a gap whatever they are called."""
+        return self.quantity, self.words.get("unit", "") if self.quantity == "effect" else ""
 
     def on_select(self, callback: Callable[[int, int], None]) -> Callable[[], None]:
         """Calls `callback(row, col)` after a cell was selected on the page; returns what ends that.
@@ -199,6 +236,13 @@ class Heatmap(View):
         if message.get("type") == "select" and row is not None and col is not None:
             self.selected = [row, col]
             self._tell(row, col)
+        if message.get("type") == "limit":
+            self._fix_limit(message.get("value"))
+
+    def _fix_limit(self, value: object) -> None:
+        """Takes a limit typed on the page; 0 gives the scale back its own."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LARGEST_LIMIT:
+            self.fixed_limit = float(value)
 
 
 def _marks(marks: ArrayLike | None, shape: tuple[int, int]) -> bytes:

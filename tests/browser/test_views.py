@@ -59,3 +59,34 @@ def test_arrows_and_enter_stay_with_the_view(lab: Lab) -> None:
     assert page.evaluate(active) == before
     assert page.evaluate("window.jupyterapp.shell.currentWidget.content.mode") == "command"
     expect(grid).to_be_focused()
+
+
+def test_a_typed_limit_is_the_kernel_s_and_outlives_another_run(lab: Lab) -> None:
+    notebook = lab.open_notebook([MAKE, "view"])
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    page = notebook.page
+    notebook.kernel_eval("view.update_cells([0], [0.25], [5.0], [3.0], [0])")
+    field = page.get_by_label("end of the colours, plus and minus, recovered")
+    field.fill("0.25")
+    field.press("Enter")
+    notebook.wait_for("view.fixed_limit == 0.25")
+    page.wait_for_function(TURNED, arg=[f"({TOP_LEFT})", 0])
+    values = "normalized=view.array('normalized'), effect=view.array('effect'), status=view.array('status')"
+    notebook.kernel_eval(f"view.show(view.rows, view.columns, limit=1.0, {values})")
+    expect(field).to_have_value("0.25")
+    assert page.evaluate(TOP_LEFT, 0) == BLUE
+    field.fill("")
+    field.press("Enter")
+    notebook.wait_for("view.fixed_limit == 0")
+    expect(field).to_have_value("1")
+
+
+def test_means_follow_the_cells(lab: Lab) -> None:
+    notebook = lab.open_notebook([MAKE, "view"])
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    notebook.kernel_eval("view.update_cells([0, 5], [1.0, -0.4], [5.0, 1.0], [3.0, 1.0], [0, 0])")
+    rows, cols = (notebook.page.locator(f".pw-{axis}means .pw-mean") for axis in ("row", "col"))
+    expect(rows).to_have_text(["0.25", "0.10", "0.00"])
+    expect(cols).to_have_text(["0.33", "0.13", "0.00", "0.00"])

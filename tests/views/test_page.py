@@ -40,7 +40,9 @@ def test_the_state_holds_the_values_and_nothing_of_jupyter() -> None:
     heatmap, strip = states(page())
     data = {buffer["path"][0]: base64.b64decode(buffer["data"]) for buffer in heatmap["buffers"]}
     assert np.frombuffer(data["normalized"], "<f4").tolist() == [0.25, -1.0]
-    assert set(data) == {"normalized", "effect", "low", "high", "marks", "patched", "status"}
+    assert set(data) == {
+        "normalized", "effect", "low", "high", "marks", "patched", "status", "row_means", "col_means",
+    }  # fmt: skip
     assert strip["state"]["kind"] == "tokens"
     assert not [name for name in heatmap["state"] if name.startswith("_") or name == "layout"]
 

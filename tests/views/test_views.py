@@ -143,7 +143,7 @@ def test_flush_sends_the_data_traits_whole() -> None:
     view.update_cells([5], [1.0], [5.0], [3.0], [0])
     view.flush()
     [state] = view.comm.states()
-    assert set(state) == {"normalized", "effect", "patched", "status", "low", "high"}
+    assert set(state) == {"normalized", "effect", "patched", "status", "low", "high", "row_means", "col_means"}
     assert floats(state["normalized"])[5] == 1.0
 
 
@@ -301,3 +301,44 @@ def test_a_copy_button_is_given_the_text_it_asks_for(monkeypatch: pytest.MonkeyP
     view._receive(view, {"type": "copy"}, [])
     view._receive(view, {"type": "other"}, [])
     assert sent == [{"type": "text", "text": None}, {"type": "text", "text": "print(1)"}]
+
+
+def test_means_are_of_absolute_values_of_the_cells_that_have_one() -> None:
+    values = [[1.0, -1.0, np.nan], [0.0, np.nan, np.nan]]
+    view = Heatmap(["0", "1"], HEADS, normalized=values, effect=[[2, 4, 6], [1, 1, 1]], status=[[0, 0, 3], [1, 4, 3]])
+    assert view.mean_sizes("row").tolist() == [1.0, 0.0]
+    columns = view.mean_sizes("col").tolist()
+    assert columns[:2] == [0.5, 1.0]
+    assert np.isnan(columns[2])
+    view.quantity = "effect"
+    assert view.mean_sizes("row").tolist() == [4.0, 1.0]
+    assert floats(view.get_state(["col_means"])["col_means"]) == [1.5, 2.5, 3.5]
+
+
+def test_means_go_out_with_cells_with_a_grid_and_with_another_quantity() -> None:
+    view = heatmap()
+    view.comm.sent.clear()
+    view.update_cells([0], [0.6], [0.0], [0.0], [0])
+    [(_, buffers)] = view.comm.messages()
+    assert floats(buffers[5]) == pytest.approx([np.mean([0.6, 0.1, 0.2]), np.mean([0.3, 0.4, 0.5])])
+    assert floats(buffers[6]) == pytest.approx([0.45, 0.25, 0.35])
+    view.quantity = "effect"
+    assert [floats(state["row_means"]) for state in view.comm.states() if "row_means" in state] == [[0.5, 2.0]]
+    view.comm.sent.clear()
+    view.show(["0"], HEADS, effect=[[1.0, 2.0, 3.0]], status=[[0, 0, 0]])
+    assert [floats(state["row_means"]) for state in view.comm.states()] == [[2.0]]
+
+
+def test_a_typed_limit_stays_while_the_unit_does() -> None:
+    view = heatmap(words={"unit": "recovered"})
+    for value in (0.5, True, "2", -1.0, float("nan"), float("inf"), 1e10, None):
+        view._handle({"type": "limit", "value": value})
+        assert view.fixed_limit == 0.5
+    cells = np.zeros((2, 3))
+    view.show(["0", "1"], HEADS, normalized=cells, effect=cells, words={"unit": "destroyed"})
+    assert view.fixed_limit == 0.5
+    view.show(["0", "1"], HEADS, effect=cells, quantity="effect", words={"unit": "effect (logits)"})
+    assert view.fixed_limit == 0.0
+    view._handle({"type": "limit", "value": 3})
+    view.show(["0", "1"], HEADS, effect=cells, quantity="effect", words={"unit": "effect (nats)"})
+    assert view.fixed_limit == 0.0

@@ -150,7 +150,7 @@ export class AttentionView {
     const dest = this.#dest;
     // Traits of one message change one after another: a destination may come before the columns are laid out.
     if (dest < 0 || this.#plan.cells.length !== this.#length) return;
-    const title = el("h4", "pw-title", this.#state.get("title"));
+    const title = el("h2", "pw-title", this.#state.get("title"));
     const { number, full } = this.#plan.cells[dest];
     const from = el("span", "pw-dest", `from position ${number} `);
     from.append(el("b", "", full));

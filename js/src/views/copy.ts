@@ -1,3 +1,4 @@
+import { Clipboard } from "../clipboard";
 import { el } from "../dom";
 import type { CopyState, RenderProps } from "../model";
 import { createRoot } from "../root";
@@ -17,26 +18,15 @@ export class CopyView {
     button.title = model.get("hint");
     button.disabled = Boolean(model.withoutKernel);
     button.addEventListener("click", () => model.send({ type: "copy" }));
-    const box = el("textarea", "pw-copy-text");
-    box.readOnly = true;
-    box.hidden = true;
-    box.setAttribute("aria-label", "Copy this by hand");
-    root.node.prepend(button, box);
+    const clipboard = new Clipboard();
+    root.node.prepend(button, clipboard.box);
     const received = (message: { type?: string; text?: string | null }) => {
       if (message?.type === "text" && typeof message.text === "string") void copy(message.text);
     };
     const copy = async (text: string) => {
-      box.hidden = true;
-      try {
-        await navigator.clipboard.writeText(text);
-        button.textContent = COPIED;
-        root.say(COPIED);
-      } catch {
-        box.value = text;
-        box.hidden = false;
-        box.focus();
-        box.select();
-      }
+      if (!(await clipboard.write(text))) return;
+      button.textContent = COPIED;
+      root.say(COPIED);
     };
     const renew = () => (button.textContent = model.get("label"));
     button.addEventListener("blur", renew);

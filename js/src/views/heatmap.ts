@@ -1,16 +1,20 @@
 import { hover, matches, onHover } from "../bus";
+import { Clipboard } from "../clipboard";
 import { Scale } from "../colour";
+import { copied, type Part } from "../copying";
 import { Description } from "../describe";
 import { coalesce, el } from "../dom";
-import { cellTextWidth, type GridPlan, planGrid } from "../geometry";
+import { cellTextWidth, type GridPlan, MEANS_W, planGrid } from "../geometry";
 import { handled } from "../keys";
-import { colourBar, key, smallBar } from "../legend";
+import { colourBar, key, smallBar, tickText } from "../legend";
+import { LimitField } from "../limit";
 import type { HeatmapState, Keys, RenderProps } from "../model";
 import { beyond, paint } from "../paint";
 import { createRoot, type Root } from "../root";
 import { Sheet } from "../sheet";
 import type { HeatmapStore } from "../store";
 import { table } from "../table";
+import { Tools } from "./tools";
 
 const MOVES: Readonly<Record<string, readonly [number, number]>> = {
   ArrowUp: [-1, 0],
@@ -33,9 +37,9 @@ export class HeatmapView {
   readonly #body = el("div", "pw-body");
   readonly #foot = el("div", "pw-foot");
   readonly #table = el("div", "pw-tablebox");
-  readonly #tableButton = el("button", "pw-textbutton", "Show table");
-  readonly #hints = el("div", "pw-hints");
-  readonly #keys = el("span", "pw-keys");
+  readonly #clipboard = new Clipboard();
+  readonly #tools = new Tools({ table: () => this.#toggleTable(), copy: (part) => void this.#copy(part) });
+  readonly #limit: LimitField;
   readonly #note = el("p", "pw-note");
   #plan!: GridPlan;
   #scale!: Scale;
@@ -55,9 +59,9 @@ export class HeatmapView {
     this.#table.hidden = true;
     this.#table.tabIndex = 0;
     this.#table.setAttribute("role", "region");
-    this.#tableButton.type = "button";
-    this.#hints.append(this.#keys, this.#tableButton);
-    node.prepend(this.#top, this.#body, this.#table, this.#note, this.#hints, this.#foot);
+    this.#limit = new LimitField((limit) => this.store.fixLimit(limit), this.#root.say);
+    const [tools, box] = [this.#tools.node, this.#clipboard.box];
+    node.prepend(this.#top, this.#body, this.#table, this.#note, tools, box, this.#foot);
     this.#listen(signal);
     const repaint = coalesce(() => !signal.aborted && this.repaint());
     const relayout = coalesce(() => !signal.aborted && this.layout());
@@ -86,20 +90,22 @@ export class HeatmapView {
     const { node } = this.#root;
     node.hidden = this.store.cells.status.length === 0;
     const legendW = Math.max(LEGEND_MIN, Math.min(LEGEND_MAX, cellTextWidth(words["unit"] ?? "")));
-    const available = (this.#root.width() || 640) - (compact ? 0 : LEGEND_GAP + legendW);
+    const means = !compact && this.#says.means;
+    const beside = (means ? MEANS_W : 0) + (compact ? 0 : LEGEND_GAP + legendW);
+    const available = (this.#root.width() || 640) - beside;
     this.#side.style.width = `${legendW}px`; // what the bar then writes cannot take room from the map
     const [columns, rowTitle] = [state.get("columns"), state.get("row_title")];
     this.#plan = planGrid({ columns, rows, rowTitle, available, compact });
-    this.#scale = new Scale(this.#root.theme(), state.get("limit"));
+    this.#scale = new Scale(this.#root.theme(), this.store.limit);
     node.classList.toggle("pw-compact", compact);
     node.classList.toggle("pw-scrolls", this.#plan.scrolls);
-    const title = words["title"] ? [el("h4", "pw-title", words["title"])] : [];
+    const title = words["title"] ? [el("h2", "pw-title", words["title"])] : [];
     this.#top.replaceChildren(...title, ...(compact ? [smallBar(this.#scale)] : []));
     this.#top.hidden = this.#top.childElementCount === 0;
-    this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"));
+    this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"), means);
     this.#describeGrid(rows.length, this.#plan.cells.length);
-    this.#hints.hidden = compact;
-    this.#keys.textContent = `\u2191\u2193\u2190\u2192 move   Enter ${this.#verb}   T table`;
+    this.#tools.node.hidden = compact;
+    this.#tools.name(this.#verb);
     this.#note.textContent = words["note"] ?? "";
     this.#note.hidden = !words["note"];
     this.#select();
@@ -121,6 +127,15 @@ export class HeatmapView {
     this.#cursor = [within(this.#cursor[0], rows), within(this.#cursor[1], cols)];
   }
 
+  /** The active cell as it is now: what is at the cursor, and whether it is the chosen one. */
+  #tellCursor(): void {
+    const [row, col] = this.#cursor;
+    const { rows, cols } = this.store.cells;
+    if (row >= rows || col >= cols) return;
+    const chosen = String(this.store.selected) === String(this.#cursor);
+    this.#sheet.putCursor(row, col, this.#says.spoken(row, col), chosen);
+  }
+
   /** The cells, and what follows from their values. */
   repaint(): void {
     const { cells } = this.store;
@@ -131,11 +146,13 @@ export class HeatmapView {
     const { canvas } = this.#sheet;
     paint(canvas, { cells, values, plan: this.#plan, scale: this.#scale, theme: this.#root.theme(), awaited, compact });
     const present = cells.present();
+    if (!compact && this.#says.means) this.#sheet.means.draw(this.#plan, cells, this.#scale.limit);
     const over = values.some((value) => beyond(value, this.#scale.limit));
     const marked = cells.marked();
     const shows = [...present].sort().join() + String(over) + marked.join();
     if (shows !== this.#footShows) this.#drawFoot(present, over, marked);
     this.#footShows = shows;
+    this.#tellCursor();
     if (!this.#table.hidden) this.#fillTable();
   }
 
@@ -146,10 +163,13 @@ export class HeatmapView {
     if (this.#side.hidden) return;
     const words = this.#state.get("words");
     const height = Math.max(60, Math.min(this.#plan.gridH, 176));
-    this.#side.append(colourBar(this.#scale, words["unit"] ?? "", height, over));
+    const [unit, { limit }, typing] = [words["unit"] ?? "", this.#scale, document.activeElement === this.#limit.node];
+    this.#limit.show(tickText(limit, limit), unit, this.store.limitIsTyped);
+    this.#side.append(colourBar(this.#scale, unit, height, over, this.#limit.node));
+    if (typing) this.#limit.node.focus();
     this.#side.style.paddingTop = `${Math.max(0, this.#plan.height - 22)}px`;
     if (words["sentence"]) this.#foot.append(el("p", "pw-sentence", words["sentence"]));
-    this.#foot.append(key(this.#scale, words, present, marked));
+    this.#foot.append(key(this.#scale, words, present, marked, this.#says.means));
     if (words["origin"]) this.#foot.append(el("p", "pw-origin", words["origin"]));
     this.#foot.hidden = this.#foot.textContent === "";
   }
@@ -159,6 +179,7 @@ export class HeatmapView {
     const { rows, cols } = this.store.cells;
     const inside = row !== undefined && row >= 0 && row < rows && col >= 0 && col < cols;
     this.#sheet.select(inside ? [row, col] : null);
+    this.#tellCursor();
   }
 
   /** Marks the rows and columns that belong to what is hovered, here or in a linked view. */
@@ -185,9 +206,9 @@ export class HeatmapView {
 
   #moveTo(row: number, col: number): void {
     this.#cursor = [row, col];
-    const text = this.#says.spoken(row, col);
-    this.#sheet.moveCursor(row, col, text);
-    this.#root.say(text);
+    this.#sheet.focused(true);
+    this.#tellCursor();
+    this.#sheet.reveal(col);
     this.#enter(row, col);
   }
 
@@ -198,7 +219,7 @@ export class HeatmapView {
   }
 
   #listen(signal: AbortSignal): void {
-    const { plot, node: grid, cursor } = this.#sheet;
+    const { plot, node: grid } = this.#sheet;
     let last = "";
     const hovered = (event: PointerEvent) => {
       const cell = event.type === "pointerleave" ? null : this.#sheet.at(event.clientX, event.clientY);
@@ -218,14 +239,13 @@ export class HeatmapView {
       if (grid.matches(":focus-visible") && this.store.cells.status.length) this.#moveTo(...this.#cursor);
     };
     const blur = () => {
-      cursor.hidden = true;
+      this.#sheet.focused(false);
       this.#leave();
     };
     grid.addEventListener("focus", focus, { signal });
     grid.addEventListener("blur", blur, { signal });
     grid.addEventListener("keydown", (event) => this.#gridKey(event), { signal });
     this.#table.addEventListener("keydown", (event) => this.#tableKey(event), { signal });
-    this.#tableButton.addEventListener("click", () => this.#toggleTable(), { signal });
     onHover(
       () => this.#state.get("group"),
       (keys) => this.#mark(keys),
@@ -244,8 +264,7 @@ export class HeatmapView {
     else if (event.key === "Home") this.#moveTo(far ? 0 : row, 0);
     else if (event.key === "End") this.#moveTo(far ? rows - 1 : row, cols - 1);
     else if (plain && (event.key === "Enter" || event.key === " ")) this.#choose(row, col);
-    else if (!far && event.key.toLowerCase() === "t") this.#toggleTable();
-    else return;
+    else if (far || !this.#tools.key(event.key)) return;
     handled(event);
   }
 
@@ -255,11 +274,22 @@ export class HeatmapView {
     handled(event);
   }
 
+  /** Copies the cell at the cursor, its row, its column, or all. */
+  async #copy(part: Part): Promise<void> {
+    const [row, col] = this.#cursor;
+    const values = this.store.cells[this.#state.get("quantity")];
+    const text = copied(part, row, col, this.#says.table(), values);
+    const done = await this.#clipboard.write(text);
+    const told = part === "cell" ? `${text || "nothing"} copied` : `${part} copied`;
+    this.#tools.tell(done ? told : "");
+    if (done) this.#root.say(told);
+  }
+
   #toggleTable(): void {
     const show = this.#table.hidden;
     this.#table.hidden = !show;
     this.#body.hidden = show;
-    this.#tableButton.textContent = show ? "Show map" : "Show table";
+    this.#tools.showsTable(show);
     this.#leave();
     if (show) this.#fillTable();
     (show ? this.#table : this.#sheet.node).focus();

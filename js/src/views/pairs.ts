@@ -35,7 +35,7 @@ export function swarm(xs: readonly number[], radius: number, room: number): numb
 export class PairsView {
   readonly end: () => void;
   readonly #root: Root;
-  readonly #title = el("h4", "pw-title");
+  readonly #title = el("h2", "pw-title");
   readonly #list = el("div", "pw-dots");
   readonly #note = el("p", "pw-note");
   #dots: SVGElement[] = [];

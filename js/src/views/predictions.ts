@@ -35,7 +35,7 @@ export class PredictionsView {
     const columns = el("div", "pw-tables");
     columns.append(...tables.map((t) => column(t, largest)));
     const used = (["answer", "foil"] as const).filter((m) => rows.some((r) => r.mark === m));
-    this.#content.replaceChildren(...(title ? [el("h4", "pw-title", title)] : []), columns);
+    this.#content.replaceChildren(...(title ? [el("h2", "pw-title", title)] : []), columns);
     if (used.length) this.#content.append(el("p", "pw-note", used.map((m) => `${MARKS[m]} ${m}`).join("    ")));
     if (note) this.#content.append(el("p", "pw-note", note));
     this.#root.node.hidden = tables.length === 0 && !note;
@@ -69,6 +69,7 @@ function line({ token, prob, logit, mark }: PredictionRow, largest: number | nul
   bar.style.width = `${(100 * Math.max(0, Math.min(1, part))).toFixed(2)}%`;
   const text = el("bdi", "", visible(token));
   const sign = el("span", "pw-mark", MARKS[mark] ?? "");
+  if (mark) sign.setAttribute("role", "img");
   if (mark) sign.setAttribute("aria-label", mark);
   name.append(bar, sign, text);
   node.append(name, el("td", "pw-percent", largest === null ? percent(prob ?? NaN) : signed(logit)));

@@ -38,7 +38,7 @@ export class ShelfView {
     const focused = document.activeElement?.closest<HTMLElement>(".pw-shelf [data-does]")?.dataset["does"];
     const entries = this.model.get("entries");
     const top = el("div", "pw-top");
-    top.append(el("h4", "pw-title", "Shelf"));
+    top.append(el("h2", "pw-title", "Shelf"));
     if (entries.length)
       top.append(this.#button("pw-textbutton", "Clear", "clear", -1, "Remove all runs from the shelf"));
     const list = el("ol", "pw-shelf-list");

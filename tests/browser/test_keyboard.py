@@ -1,0 +1,109 @@
+"""The main job by keyboard alone: two prompts typed, answer and foil picked, a run, a cell, its head, back, a copy."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.harness import Lab, Notebook
+from tests.browser.test_explorer import CLEAN, CORRUPTED, open_explorer, part
+
+pytestmark = pytest.mark.browser
+
+# What has the focus: whether the selector finds it, what it is called, and whether it is seen to have the focus.
+FOCUSED = """css => {
+    const node = document.activeElement;
+    const ours = Boolean(node.closest(".pw-x-root"));
+    const grid = node.getAttribute("role") === "grid";
+    const cursor = grid && document.getElementById(node.getAttribute("aria-activedescendant"));
+    const style = getComputedStyle(cursor || node);
+    const seen = cursor ? style.opacity === "1" : style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+    return [node.matches(css), ours, ours && seen, node.outerHTML.slice(0, 200)];
+}"""
+
+
+def go_to(notebook: Notebook, css: str, key: str = "Tab", most: int = 80) -> None:
+    """Press a key until what `css` names has the focus; whatever of ours is passed shows that it has the focus."""
+    passed = []
+    for _ in range(most):
+        notebook.page.keyboard.press(key)
+        found, ours, seen, what = notebook.page.evaluate(FOCUSED, css)
+        assert seen or not ours, f"the focus cannot be seen on {what}"
+        passed.append(what)
+        if found:
+            return
+    raise AssertionError(f"{most} times {key} and not at {css}:\n" + "\n".join(passed))
+
+
+def spoken(notebook: Notebook) -> list[str]:
+    """Return what the accessibility tree says of the active cell of the focused grid: place, value, status."""
+    session = notebook.page.context.new_cdp_session(notebook.page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
+
+    def told(node: dict[str, Any]) -> dict[str, Any]:
+        return {each["name"]: each["value"] for each in node.get("properties", [])}
+
+    focused = [n for n in nodes if n["role"]["value"] == "grid" and told(n).get("focused", {}).get("value")]
+    assert len(focused) == 1, "no grid has the focus"
+    (active,) = told(focused[0])["activedescendant"]["relatedNodes"]
+    (cell,) = [n for n in nodes if n.get("backendDOMNodeId") == active["backendDOMNodeId"]]
+    assert cell["role"]["value"] == "gridcell"
+    return cell["name"]["value"].rsplit(", ", 2)
+
+
+def told(notebook: Notebook, layer: int, position: int) -> str:
+    """Return the value of a cell as it is to be said, from the kernel's result."""
+    value = notebook.kernel_eval(f"float(explorer.result.normalized.sel(layer={layer}, pos={position}).item())")
+    return f"recovered {value:.2f}".replace("-", "\u2212")
+
+
+def test_the_main_job_by_keyboard(lab: Lab) -> None:
+    notebook = open_explorer(lab, height=1600)
+    keys = notebook.page.keyboard
+    notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    notebook.wait_for("explorer.settings and explorer._worker.idle")
+
+    for name, text in (("clean", CLEAN), ("corrupted", CORRUPTED)):
+        go_to(notebook, f".pw-x-row:has(.pw-x-{name}) input")
+        keys.press("Control+a")
+        keys.type(text, delay=5)
+    notebook.wait_for("explorer.settings['clean'].startswith('When Lucy') and explorer._worker.idle")
+    for nth, name in ((1, "Lucy"), (2, "Jane")):
+        pill = part(notebook, ".pw-x-pills").nth(nth - 1).get_by_role("button", name=name)
+        expect(pill).to_be_visible()
+        pill.evaluate("node => node.classList.add('wanted')")
+        go_to(notebook, ".wanted")
+        keys.press("Enter")
+        pill.evaluate("node => node.classList.remove('wanted')")
+        expect(pill).to_have_class(re.compile("mod-active"))
+    go_to(notebook, ".pw-x-run")
+    keys.press("Enter")
+    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
+
+    go_to(notebook, ".pw-x-main [role=grid]")
+    keys.press("Control+End")
+    for key in ("ArrowUp", "ArrowLeft", "ArrowRight"):
+        keys.press(key)
+    assert spoken(notebook) == ["layer 2, position 14 'to'", told(notebook, 2, 14), "measured"]
+    keys.press("c")
+    expect(part(notebook, ".pw-x-main .pw-told").first).to_contain_text("copied")
+    copied = np.float32(notebook.page.evaluate("navigator.clipboard.readText()"))
+    assert copied == np.float32(notebook.kernel_eval("float(explorer.result.normalized.values[0, 2, 14])"))
+    keys.press("Enter")
+    expect(part(notebook, ".pw-x-path")).to_contain_text("layer 2, to")
+    notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run.finished")
+
+    go_to(notebook, ".pw-x-card:has(.pw-title) [role=grid][aria-label*=Heads]")
+    keys.press("Control+Home")
+    for key in ("ArrowDown", "ArrowRight", "Enter"):
+        keys.press(key)
+    attention = part(notebook, ".pw-x-card:has-text('Attention of head 1.1')")
+    expect(attention).to_be_visible()
+    go_to(notebook, "button[title='close the head']")
+    keys.press("Enter")
+    expect(attention).to_be_hidden()
