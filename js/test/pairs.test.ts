@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { swarm } from "../src/views/pairs";
-import { heatmapState, mount, press } from "./helpers";
+import { heatmapState, live, mount, press } from "./helpers";
 import { drawn, nextFrame } from "./setup";
 
 const pair = (value: number, clean = "a b", corrupted = "a c") => ({ value, clean, corrupted });
