@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..interventions import Mask, Noise, Resample
 from ..prompts import EncodedPair
 from .handle import ModelHandle
 from .measuring import Check
 from .plan import Plan
 from .run import Run
+from .shards import by_pairs
 from .sweep import Sweep, as_run, start
 from .values import Encode
 
@@ -24,11 +24,10 @@ def start_in_blocks(handle: ModelHandle, plan: Plan, encode: Encode) -> Run:
     """Start measuring a plan's cells in a thread, over its first pairs and then over more.
 
     The values are those of `start`. Until the first block is done its cells come one by one; after that a snapshot is
-    whole, over the pairs of the blocks that are done, `result.n`. What is drawn at random, and a mask, go in one block:
-    their draws count the pairs of a sweep from its first.
+    whole, over the pairs of the blocks that are done, `result.n`. Where the values of one pair need others, such as a
+    mean over them, or count them, as random draws do, all pairs go in one block.
     """
-    drawn = plan.samples > 1 or plan.standing or isinstance(plan.intervention, (Noise, Resample, Mask))
-    ends = [len(plan.pairs)] if drawn else block_ends(len(plan.pairs))
+    ends = block_ends(len(plan.pairs)) if by_pairs(plan) and not plan.standing else [len(plan.pairs)]
     return start(handle, plan, encode=encode) if len(ends) == 1 else BlockRun(handle, plan, encode, ends).start()
 
 

@@ -13,7 +13,7 @@ from patchwidgets.engine.blocks import BlockRun, block_ends, start_in_blocks
 from patchwidgets.engine.handle import handle_of
 from patchwidgets.engine.patch import encode, patch
 from patchwidgets.engine.plan import Plan, make_plan
-from patchwidgets.interventions import Intervention, Noise, Patch
+from patchwidgets.interventions import Intervention, Mean, Noise, Patch
 from patchwidgets.metrics import get_metrics
 from patchwidgets.prompts import PromptPair
 from patchwidgets.sites import get_site
@@ -95,6 +95,15 @@ def test_what_is_drawn_goes_in_one_block_with_the_draws_of_the_whole(gpt2: Trans
     np.testing.assert_allclose(
         run.wait().select("logit_diff").data["patched"], asked.data["patched"], rtol=0, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("per_position", [True, False])
+def test_a_mean_over_the_sweeps_own_pairs_is_one_over_all_of_them(gpt2: TransformerBridge, per_position: bool) -> None:
+    what = Mean(per_position=per_position)
+    run = start_in_blocks(handle_of(gpt2), plan_of(gpt2, DATA, "resid_pre", what), nothing)
+    asked = patch(gpt2, DATA, "resid_pre", intervention=what).wait()
+    found = run.wait().select("logit_diff").data["patched"]
+    np.testing.assert_allclose(found, asked.data["patched"], rtol=0, atol=1e-6)
 
 
 def test_what_fails_in_a_later_block_is_raised(gpt2: TransformerBridge) -> None:
