@@ -113,16 +113,27 @@ def test_plain_runs_are_made_once() -> None:
 
 
 def test_a_changed_model_is_run_again() -> None:
+    """Below the cells: nothing that is replayed would tell."""
     model: Any = models.bridge("gpt2")
-    looker = inspector(handle_of(model), sites=("resid_pre",))
-    before = looker.look(CELLS[1:3])
+    looker, cells = inspector(handle_of(model), sites=("resid_pre",)), [("resid_pre", {"layer": 2, "pos": 5})]
+    before = looker.look(cells)
     with torch.no_grad():
-        next(model.original_model.parameters()).mul_(1.5)
+        model.original_model.transformer.h[0].mlp.c_fc.weight.mul_(1.5)
     with passes(model) as made:
-        after = looker.look(CELLS[1:3])
+        after = looker.look(cells)
     assert 4 in made
     assert not torch.allclose(before.logits[0], after.logits[0])
-    assert_same(after, inspector(handle_of(model)).look(CELLS[1:3]))
+    assert_same(after, inspector(handle_of(model)).look(cells))
+
+
+def test_what_was_looked_at_through_hooks_is_replayed_the_next_time() -> None:
+    model: Any = models.bridge("gpt2")
+    looker = inspector(handle_of(model), sites=("resid_pre",))
+    expected = through_hooks(looker, CELLS[1:3], None)
+    looker.look(CELLS[1:3])  # Makes the tape.
+    with passes(model) as made:
+        assert_same(looker.look(CELLS[1:3]), expected)
+    assert made == []
 
 
 def test_a_model_with_hooks_of_its_own_is_looked_at_through_hooks() -> None:

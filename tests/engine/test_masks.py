@@ -95,6 +95,24 @@ def test_the_model_is_run_once_a_length_and_only_for_attention() -> None:
         assert bool(where(target("z", layer=1, head=0), LONG))
 
 
+def test_another_window_is_found_anew() -> None:
+    model: Any = family_of("mistral").bridged
+    config, handle = model.original_model.config, handle_of(model)
+
+    def opened() -> bool:
+        where = open_at(handle, [LONG], "clean", [PATTERN], matched=True)
+        return bool(where(target("pattern", layer=1, head=1, dest=6, src=4), LONG))
+
+    before, found = config.sliding_window, opened()
+    try:
+        config.sliding_window = 2
+        assert found
+        assert not opened()
+    finally:
+        config.sliding_window = before
+    assert opened()
+
+
 def test_what_is_closed_is_kept() -> None:
     half = torch.tensor([True, False, True])
 
