@@ -28,8 +28,8 @@ export class Tools {
     for (const part of PARTS) copy.append(button(part, key(part), () => does.copy(part), `copy ${part}`));
     const zoom = group("zoom", "Zoom");
     zoom.append(
-      button("\u2212", "-", () => does.zoom(-1), "zoom out"),
-      button("+", "+", () => does.zoom(1), "zoom in"),
+      button("out", "-", () => does.zoom(-1), "zoom out"),
+      button("in", "+", () => does.zoom(1), "zoom in"),
     );
     this.#told.setAttribute("aria-hidden", "true"); // the live region says it
     this.node.append(this.#keys, this.#table, copy, zoom, this.#told);
