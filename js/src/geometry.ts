@@ -46,6 +46,8 @@ export interface HeaderPlan {
 export interface GridPlan extends HeaderPlan {
   /** Whether the sheet is wider than the room, and scrolls. */
   scrolls: boolean;
+  /** Whether it is taller than a page shows, and scrolls under its header. */
+  tall: boolean;
   cellH: number;
   labelW: number;
   width: number;
@@ -114,6 +116,8 @@ export interface GridInput {
   /** Room for the sheet, labels and cells together, in CSS pixels. */
   available: number;
   compact: boolean;
+  /** How much larger or smaller cells are than the room asks for; 1 where it is left out. */
+  zoom?: number;
   /** Height of a row; chosen by the number of rows when left out. */
   cellH?: number;
   /** The most room that row labels get. */
@@ -122,9 +126,18 @@ export interface GridInput {
 
 const clamp = (x: number, lo: number, hi: number): number => Math.max(lo, Math.min(hi, x));
 
+/** The sizes between which zooming changes cells; what the room asks for is always allowed. */
+const ZOOM_W = [2, 96] as const;
+const ZOOM_H = [4, 48] as const;
+/** The height of a sheet that needs no scrolling of its own; the style sheet has it too. */
+const TALLEST = 720;
+
+const zoomed = (size: number, zoom: number, [least, most]: readonly [number, number]): number =>
+  zoom === 1 ? size : clamp(Math.round(size * zoom), Math.min(size, least), Math.max(size, most));
+
 /** Lays out a grid: whole-pixel columns as wide as the room allows, scrolling when that is too narrow. */
 export function planGrid(input: GridInput): GridPlan {
-  const { columns, rows, rowTitle, available, compact } = input;
+  const { columns, rows, rowTitle, available, compact, zoom = 1 } = input;
   const whole = headerCells(columns);
   const n = Math.max(1, whole.length);
   const longest = Math.max(18, cellTextWidth(rowTitle), ...rows.map((row) => cellTextWidth(row)));
@@ -135,7 +148,8 @@ export function planGrid(input: GridInput): GridPlan {
   const narrow = labels ? Math.min(30, text + 4) : 14;
   const wide = compact ? 46 : labels ? 60 : 76;
   const titled = labels ? Math.ceil(cellTextWidth(columns.title) / n) : 0; // the title stands over the columns
-  const cellW = clamp(room, narrow, Math.max(wide, titled, Math.min(text + 8, 110)));
+  const fitting = clamp(room, narrow, Math.max(wide, titled, Math.min(text + 8, 110)));
+  const cellW = zoomed(fitting, zoom, ZOOM_W);
   const boxed = widest(whole.filter((cell) => cell.corrupted !== null));
   const fits = text + 3 <= cellW && boxed + 6 <= cellW;
   const inLines = labels && !fits ? whole.map(broken) : whole;
@@ -144,12 +158,13 @@ export function planGrid(input: GridInput): GridPlan {
   const mode: HeaderMode = flat ? "flat" : !labels && cellW >= 2 * TOKEN_PX + 8 ? "side" : "stack";
   const height = headerHeight(cells, mode, columns.kind, compact ? 72 : 120);
   const [tall, least, most] = compact ? [200, 11, 24] : [470, 10, 40];
-  const cellH = input.cellH ?? clamp(Math.round(tall / Math.max(1, rows.length)), least, most);
+  const cellH = input.cellH ?? zoomed(clamp(Math.round(tall / Math.max(1, rows.length)), least, most), zoom, ZOOM_H);
   const edges = Array.from({ length: cells.length + 1 }, (_, i) => i * cellW);
   const header = { cells, edges, mode, height, kind: columns.kind, title: columns.title };
   const width = cells.length * cellW;
   const scrolls = labelW + width + SHEET_PAD > available;
-  return { ...header, scrolls, cellH, labelW, width, gridH: rows.length * cellH };
+  const gridH = rows.length * cellH;
+  return { ...header, scrolls, tall: height + gridH > TALLEST, cellH, labelW, width, gridH };
 }
 
 /** Lays out a strip of tokens, each as wide as its text, in one line; closer together where room is short. */

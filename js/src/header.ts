@@ -1,5 +1,5 @@
 import { el } from "./dom";
-import type { HeaderPlan } from "./geometry";
+import { type HeaderPlan, labelStep } from "./geometry";
 
 /** The token header: one box per column, exactly as wide as the column, clean over corrupted. */
 export class Header {
@@ -13,8 +13,10 @@ export class Header {
     this.node.style.height = `${plan.height}px`;
     this.node.style.width = `${plan.edges[plan.edges.length - 1]}px`;
     if (plan.kind === "labels") this.node.append(el("span", "pw-coltitle", plan.title));
+    const step = plan.mode === "stack" ? labelStep(plan.edges[1]) : 1;
     this.#boxes = plan.cells.map((cell, i) => {
       const box = el("div", "pw-col");
+      box.classList.toggle("pw-spare", i % step !== 0);
       box.classList.toggle("pw-bos", cell.bos);
       box.classList.toggle("pw-differs", cell.differs);
       box.style.left = `${plan.edges[i]}px`;

@@ -76,13 +76,25 @@ const STATUS_KEY: readonly { status: number; className: string; word: string; te
   { status: STATUS.unavailable, className: "pw-unavailable", word: "unavailable", text: "no such cell" },
 ];
 
-/** What high, near-zero and negative cells mean, and every other drawing that occurs, each with its swatch. */
-export function key(
+/** What stands below a map: what a cell means, the key, and where the numbers are from. */
+export function foot(
   scale: Scale,
   words: Words,
   present: ReadonlySet<number>,
-  marked: readonly number[] = [],
-  means = false,
+  marked: readonly number[],
+  means: boolean,
+): HTMLElement[] {
+  const line = (name: string) => (words[name] ? [el("p", `pw-${name}`, words[name])] : []);
+  return [...line("sentence"), key(scale, words, present, marked, means), ...line("origin")];
+}
+
+/** What high, near-zero and negative cells mean, and every other drawing that occurs, each with its swatch. */
+function key(
+  scale: Scale,
+  words: Words,
+  present: ReadonlySet<number>,
+  marked: readonly number[],
+  means: boolean,
 ): HTMLElement {
   const node = el("dl", "pw-key");
   const entry = (name: string, text: string, swatch: HTMLElement) => {

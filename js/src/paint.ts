@@ -2,6 +2,7 @@ import { type Cells, STATUS } from "./cells";
 import { css, type Rgb, type Scale, surface } from "./colour";
 import { fit, type Surface, textWidth } from "./dom";
 import { type GridPlan, MONO } from "./geometry";
+import { indices, type Span } from "./span";
 import { decimal, decimals, tight } from "./text";
 import type { Theme } from "./theme";
 
@@ -70,6 +71,8 @@ export interface Painting {
   cells: Cells;
   values: Float32Array;
   plan: GridPlan;
+  /** The cells to draw; the canvas is put where they are. */
+  span: Span;
   scale: Scale;
   theme: Theme;
   /** Whether pending cells are still to come, and marked as such. */
@@ -84,24 +87,31 @@ export const beyond = (value: number, limit: number): boolean => Math.abs(value)
 interface Canvas extends Painting, Surface {
   hatches: ReadonlyMap<number, CanvasPattern | string>;
   gap: number;
+  /** How many cells are drawn. */
+  count: number;
   /** To the screen's pixels, so that gaps are equally sharp. */
   snap(x: number): number;
 }
 
 /** Draws every cell by its status: first the grounds, then what stands on them. */
 export function paint(canvas: HTMLCanvasElement, painting: Painting): void {
-  const { plan, theme, cells } = painting;
-  const ready = fit(canvas, plan.width, plan.gridH);
+  const { plan, theme, cells, span } = painting;
+  const [x, y] = [plan.edges[span.c0], span.r0 * plan.cellH];
+  const ready = fit(canvas, plan.edges[span.c1] - x, (span.r1 - span.r0) * plan.cellH);
   if (!ready || cells.status.length === 0) return;
   const { g, dpr } = ready;
+  const snap = (length: number) => Math.round(length * dpr) / dpr;
+  Object.assign(canvas.style, { left: `${snap(x)}px`, top: `${snap(y)}px` });
+  g.translate(-snap(x), -snap(y));
   const cellW = plan.edges[1];
   const hatches = new Map([
     [STATUS.implied as number, hatch(ready, surface(theme).hatch, 5, false)],
     [STATUS.unavailable as number, hatch(ready, surface(theme).block, 6, true)],
   ]);
-  const gap = cellW >= 8 && plan.cellH >= 8 ? 1 : 0.5;
-  const all: Canvas = { ...painting, g, dpr, hatches, gap, snap: (x) => Math.round(x * dpr) / dpr };
-  if (cells.status.length <= ROUNDED && Math.min(cellW, plan.cellH) >= 12) roundGrounds(all);
+  const gap = [4, 8].filter((size) => Math.min(cellW, plan.cellH) >= size).length / 2; // none, half a pixel, one
+  const count = (span.r1 - span.r0) * (span.c1 - span.c0);
+  const all: Canvas = { ...painting, g, dpr, hatches, gap, count, snap };
+  if (count <= ROUNDED && Math.min(cellW, plan.cellH) >= 12) roundGrounds(all);
   else flatGrounds(all);
   marks(all);
 }
@@ -116,10 +126,11 @@ function ground({ cells, values, scale }: Painting, i: number): Rgb | null {
 
 /** Cells with rounded corners, one by one. */
 function roundGrounds(all: Canvas): void {
-  const { g, cells, plan, gap, snap, hatches } = all;
-  for (let r = 0, i = 0; r < cells.rows; r++) {
+  const { g, cells, plan, gap, snap, hatches, span } = all;
+  for (let r = span.r0; r < span.r1; r++) {
     const [y0, y1] = [snap(r * plan.cellH), snap((r + 1) * plan.cellH) - gap];
-    for (let c = 0; c < cells.cols; c++, i++) {
+    for (let c = span.c0; c < span.c1; c++) {
+      const i = r * cells.cols + c;
       const colour = ground(all, i);
       if (!colour) continue;
       const [x0, x1] = [snap(plan.edges[c]), snap(plan.edges[c + 1]) - gap];
@@ -137,42 +148,47 @@ function roundGrounds(all: Canvas): void {
 
 /** Many small cells: one picture of a pixel per cell, enlarged; hatching by runs; then the gaps are cut. */
 function flatGrounds(all: Canvas): void {
-  const { g, cells, plan, gap, snap, hatches } = all;
+  const { g, cells, plan, gap, snap, hatches, span } = all;
+  const { r0, r1, c0, c1 } = span;
+  const [left, top] = [plan.edges[c0], r0 * plan.cellH];
+  const [width, height] = [plan.edges[c1] - left, r1 * plan.cellH - top];
   const picture = document.createElement("canvas");
-  picture.width = cells.cols;
-  picture.height = cells.rows;
+  picture.width = c1 - c0;
+  picture.height = r1 - r0;
   const p = picture.getContext("2d")!;
-  const pixels = p.createImageData(cells.cols, cells.rows);
-  for (let i = 0; i < cells.status.length; i++) {
+  const pixels = p.createImageData(c1 - c0, r1 - r0);
+  let at = 0;
+  for (const i of indices(span, cells.cols)) {
     const colour = ground(all, i);
-    if (colour) pixels.data.set([...colour, 255], 4 * i);
+    if (colour) pixels.data.set([...colour, 255], at);
+    at += 4;
   }
   p.putImageData(pixels, 0, 0);
   g.imageSmoothingEnabled = false;
-  g.drawImage(picture, 0, 0, plan.width, plan.gridH);
+  g.drawImage(picture, left, top, width, height);
   for (const [status, lines] of hatches) {
     g.fillStyle = lines;
-    for (let r = 0; r < cells.rows; r++) {
-      for (let c = 0; c < cells.cols; c++) {
+    for (let r = r0; r < r1; r++) {
+      for (let c = c0; c < c1; c++) {
         const from = c;
-        while (c < cells.cols && cells.status[r * cells.cols + c] === status) c++;
+        while (c < c1 && cells.status[r * cells.cols + c] === status) c++;
         if (c > from) g.fillRect(plan.edges[from], r * plan.cellH, plan.edges[c] - plan.edges[from], plan.cellH);
       }
     }
   }
-  for (let c = 1; c <= cells.cols; c++) g.clearRect(snap(plan.edges[c]) - gap, 0, gap, plan.gridH);
-  for (let r = 1; r <= cells.rows; r++) g.clearRect(0, snap(r * plan.cellH) - gap, plan.width, gap);
+  for (let c = c0 + 1; c <= c1; c++) g.clearRect(snap(plan.edges[c]) - gap, top, gap, height);
+  for (let r = r0 + 1; r <= r1; r++) g.clearRect(left, snap(r * plan.cellH) - gap, width, gap);
 }
 
 /** What stands on the cells: numbers, the marks of estimates, of values beyond the scale, of no value, of what is to come. */
-function marks({ g, cells, values, plan, scale, theme, awaited, compact, gap, snap }: Canvas): void {
+function marks({ g, cells, values, plan, span, scale, theme, awaited, compact, gap, snap }: Canvas): void {
   const ink = surface(theme);
   const print = printing(plan.edges[1], plan.cellH);
   const worth = scale.limit * (compact ? WORTH_PRINTING.compact : WORTH_PRINTING.full);
   if (print) g.font = print.font;
   g.textAlign = "center";
   g.textBaseline = "middle";
-  for (let i = 0; i < cells.status.length; i++) {
+  for (const i of indices(span, cells.cols)) {
     const [status, value, column] = [cells.status[i], values[i], i % cells.cols];
     if (status === STATUS.implied || status === STATUS.unavailable || (status === STATUS.pending && !awaited)) continue;
     const [x, y] = [snap(plan.edges[column]), snap(Math.floor(i / cells.cols) * plan.cellH)];

@@ -1,7 +1,8 @@
 import { el, place } from "./dom";
-import { type GridPlan, labelStep, locate } from "./geometry";
+import { type GridPlan, labelStep, locate, MEANS_W, SHEET_PAD } from "./geometry";
 import { Header } from "./header";
 import { Means } from "./means";
+import type { View } from "./span";
 
 /** The scrolling sheet of a heatmap: corner, header, sticky row labels, the canvas and the marks above it. */
 export class Sheet {
@@ -21,6 +22,7 @@ export class Sheet {
   #line = el("div", "pw-line");
   #chosen = el("div", "pw-chosen");
   #plan!: GridPlan;
+  #means = false;
   readonly #name = `pw-${Math.random().toString(36).slice(2)}`; // every view has the bundle to itself: nothing here counts them all;
 
   constructor() {
@@ -43,7 +45,10 @@ export class Sheet {
 
   draw(plan: GridPlan, rows: readonly string[], rowTitle: string, line: number, means: boolean): void {
     this.#plan = plan;
+    this.#means = means;
     this.node.classList.toggle("pw-with-means", means);
+    this.node.classList.toggle("pw-tall", plan.tall);
+    Object.assign(this.plot.style, { width: `${plan.width}px`, height: `${plan.gridH}px` });
     for (const node of this.means.nodes) node.hidden = !means;
     this.header.draw(plan);
     this.#corner.replaceChildren(el("span", "", rowTitle));
@@ -111,13 +116,45 @@ export class Sheet {
     this.node.setAttribute("aria-activedescendant", this.cursor.id);
   }
 
-  /** Scrolls a cell into view. */
-  reveal(col: number): void {
-    const { edges, labelW } = this.#plan;
-    const { scrollLeft, clientWidth } = this.node;
-    if (edges[col] < scrollLeft) this.node.scrollLeft = edges[col];
-    else if (labelW + edges[col + 1] > scrollLeft + clientWidth)
-      this.node.scrollLeft = labelW + edges[col + 1] - clientWidth;
+  /** The part of the grid that labels, header and means leave in view. */
+  get view(): View {
+    const { labelW, height, tall, gridH } = this.#plan;
+    const { scrollLeft: left, scrollTop, clientWidth, clientHeight } = this.node;
+    const width = clientWidth - labelW - (this.#means ? MEANS_W : 0) - SHEET_PAD;
+    return tall
+      ? { left, top: scrollTop, width, height: clientHeight - height }
+      : { left, top: 0, width, height: gridH };
+  }
+
+  /** Scrolls a cell into view, of the page and from under the sheet's own labels. */
+  reveal(row: number, col: number): void {
+    this.cursor.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+    const { edges, cellH } = this.#plan;
+    const { left, top, width, height } = this.view;
+    const shift = (from: number, to: number, start: number, room: number) =>
+      from < start ? from - start : Math.max(0, Math.min(to - start - room, from - start));
+    const [x, y] = [shift(edges[col], edges[col + 1], left, width), shift(row * cellH, (row + 1) * cellH, top, height)];
+    if (x) this.node.scrollLeft += x;
+    if (y) this.node.scrollTop += y;
+  }
+
+  /** Where the middle of the view is, as shares of the grid's width and height. */
+  get middle(): [number, number] {
+    const { left, top, width, height } = this.view;
+    return [(left + width / 2) / this.#plan.width, (top + height / 2) / this.#plan.gridH];
+  }
+
+  /** Where a cell's middle is, in the same shares. */
+  middleOf(row: number, col: number): [number, number] {
+    const { edges, cellH, width, gridH } = this.#plan;
+    return [(edges[col] + edges[col + 1]) / 2 / width, ((row + 0.5) * cellH) / gridH];
+  }
+
+  /** Scrolls so that a place is in the middle of the view, as far as there is something to scroll. */
+  centre([x, y]: readonly [number, number]): void {
+    const { width, height } = this.view;
+    this.node.scrollLeft = x * this.#plan.width - width / 2;
+    this.node.scrollTop = y * this.#plan.gridH - height / 2;
   }
 
   /** The cell under a point of the page, or null. */

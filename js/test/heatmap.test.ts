@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { hover } from "../src/bus";
 import { STATUS } from "../src/cells";
 import { Scale } from "../src/colour";
-import { active, heatmapState, mount, pointAt, press, tokens } from "./helpers";
+import { active, heatmapState, live, mount, pointAt, press, tokens } from "./helpers";
 import { drawn, nextFrame, systemTheme } from "./setup";
 
 const canvasOf = (root: Element) => root.querySelector("canvas")!;
@@ -267,6 +267,25 @@ describe("keyboard", () => {
     press(box, "Escape");
     expect(box.hidden).toBe(true);
     expect(document.activeElement).toBe(gridOf(root));
+  });
+
+  test("+ and - zoom, 0 goes back, and a small map stays as it is", () => {
+    const { root } = mount(heatmapState());
+    const [w, h] = [cellW(root), cellH(root)];
+    press(gridOf(root), "+");
+    expect([cellW(root), cellH(root)]).toEqual([96, 48]);
+    expect(live(root)).toBe("cells of 96 by 48 pixels");
+    press(gridOf(root), "+");
+    press(gridOf(root), "-");
+    expect([cellW(root), cellH(root)]).toEqual([w, h]);
+    [...root.querySelectorAll("button")].find((b) => b.getAttribute("aria-label") === "zoom out")!.click();
+    expect([cellW(root), cellH(root)]).toEqual([Math.round(w / 1.5), Math.round(h / 1.5)]);
+    press(gridOf(root), "0");
+    expect([cellW(root), cellH(root)]).toEqual([w, h]);
+    const small = mount(heatmapState({ compact: true })).root;
+    const before = cellW(small);
+    press(gridOf(small), "+");
+    expect(cellW(small)).toBe(before);
   });
 
   test("an empty map is not shown and takes no keys", () => {

@@ -8,7 +8,10 @@ const type = (root: Element, text: string) => {
   field(root).value = text;
   return press(field(root), "Enter");
 };
-const last = (root: Element) => drawn(root.querySelector("canvas")!).filter(({ what }) => what === "rect").at(-1)!.style;
+const last = (root: Element) =>
+  drawn(root.querySelector("canvas")!)
+    .filter(({ what }) => what === "rect")
+    .at(-1)!.style;
 
 test("a typed limit recolours every view of the model at once and goes to the kernel", async () => {
   const { model, root, another } = mount(heatmapState({ words: { unit: "recovered" } }));

@@ -25,6 +25,7 @@ class Recorder {
     this.drawn = [];
   }
   setTransform() {}
+  translate() {}
   beginPath() {
     this.#path = null;
   }

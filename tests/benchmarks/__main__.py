@@ -1,4 +1,4 @@
-"""Print the tables: `python -m tests.benchmarks [sweeps|growth|waits] ...`."""
+"""Print the tables: `python -m tests.benchmarks [sweeps|growth|waits|frames] ...`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import warnings
 
 import torch
 
-from . import growth, sweeps, waits
+from . import frames, growth, sweeps, waits
 from .cases import MODELS
 from .clock import matmul_rate
 
-TABLES = {"sweeps": sweeps.show, "growth": growth.show, "waits": waits.show}
+TABLES = {"sweeps": sweeps.show, "growth": growth.show, "waits": waits.show, "frames": frames.show}
 
 
 def main() -> None:

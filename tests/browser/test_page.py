@@ -405,3 +405,124 @@ def test_what_belongs_to_earlier_prompts_is_dim_and_takes_no_clicks(page: Page, 
     )
     dim = [0.4 if theme == "light" else 0.45, "none", False]
     assert styles == [[1, "auto", False], [1, "auto", False], dim, dim]
+
+
+# The colour of a cell of a map that is drawn where it is seen, and none where it is not drawn.
+DRAWN = """([row, col, cellW, cellH]) => {
+    const canvas = document.querySelector(".pw-heatmap canvas");
+    const { left, top } = canvas.style;
+    const x = col * cellW + cellW / 2 - parseFloat(left), y = row * cellH + cellH * 0.15 - parseFloat(top);
+    const dpr = canvas.width / parseFloat(canvas.style.width);
+    return [...canvas.getContext("2d").getImageData(x * dpr, y * dpr, 1, 1).data];
+}"""
+
+
+@pytest.fixture
+def huge(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """A page with one map of 48 layers and 500 tokens, every cell at one end of the scale or the other."""
+    columns = token_columns([f" t{i}" for i in range(500)])
+    values = np.where(checkers(), 1.0, -1.0)
+    heatmap = Heatmap([str(i) for i in range(48)], columns, normalized=values, status=np.zeros((48, 500)), state="done")
+    file = tmp_path / "huge.html"
+    file.write_text(render_page("Huge", [heatmap]), encoding="utf-8")
+    opened = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
+    opened.goto(file.as_uri())
+    yield opened
+    opened.close()
+
+
+def checkers() -> np.ndarray:
+    """A pattern in which no shift of a few rows or columns is itself."""
+    row, col = np.indices((48, 500))
+    return (row * row + 3 * col + (col // 7) * (row // 5)) % 5 < 2
+
+
+def seen_cells(page: Page) -> list[list[float]]:
+    """Return [row, column, width, height] of cells in view: the corners and the middle."""
+    return page.evaluate(
+        """() => {
+            const grid = document.querySelector("[role=grid]");
+            const { width, height } = document.querySelector(".pw-cursor").style;
+            const [w, h] = [parseFloat(width) - 1, parseFloat(height) - 1];
+            const box = grid.getBoundingClientRect();
+            const [plot, header, labels, means] = ["plot", "header", "rowlabels", "rowmeans"].map(
+                name => document.querySelector(`.pw-${name}`).getBoundingClientRect());
+            const xs = [labels.right, (labels.right + means.left) / 2, means.left].map(x => (x - plot.left) / w);
+            const ys = [header.bottom, Math.min(box.bottom, plot.bottom)].map(y => (y - plot.top) / h);
+            const [left, middle, right] = [Math.ceil(xs[0]), Math.floor(xs[1]), Math.floor(xs[2]) - 1];
+            const [top, bottom] = [Math.ceil(ys[0]), Math.floor(ys[1]) - 1];
+            const places = [[top, left], [top, right], [bottom, left], [bottom, right], [bottom, middle]];
+            return places.map(place => [...place, w, h]);
+        }"""
+    )
+
+
+def check_seen(page: Page) -> None:
+    """Every cell in view that is looked at has the colour of its value."""
+    high = checkers()
+    stops = PALETTE["diverging"]["light"]
+    for row, col, width, height in seen_cells(page):
+        colour = page.evaluate(DRAWN, [row, col, width, height])
+        assert colour == [*rgb(stops[16 if high[int(row), int(col)] else 0]), 255], (row, col)
+
+
+def test_a_huge_map_is_drawn_wherever_it_is_scrolled_to(huge: Page) -> None:
+    grid = huge.locator("[role=grid]")
+    check_seen(huge)
+    for _ in range(4):
+        grid.press("+")
+    drawn = huge.evaluate("(c => c.width * c.height)(document.querySelector('canvas'))")
+    assert drawn < 500 * 48 * 71 * 48 / 4
+    check_seen(huge)
+    for left, top in ((9000, 0), (20000, 900), (10**6, 10**6), (300, 400)):
+        grid.evaluate(
+            "(node, [x, y]) => new Promise(done => { node.scrollTo(x, y); setTimeout(done, 100); })", [left, top]
+        )
+        check_seen(huge)
+
+
+def test_the_keyboard_s_cell_is_in_view_under_any_zoom_and_labels_stay(huge: Page) -> None:
+    grid, cursor = huge.locator("[role=grid]"), huge.locator(".pw-cursor")
+    for keys in (["Control+End"], ["+", "+", "+"], ["Home"], ["Control+Home"], ["PageDown", "End"], ["-"] * 9):
+        for key in keys:
+            grid.press(key)
+        cell, header, labels, means = (
+            part.bounding_box()
+            for part in (cursor, *(huge.locator(f".pw-{name}") for name in ("header", "rowlabels", "rowmeans")))
+        )
+        assert cell
+        assert header
+        assert labels
+        assert means
+        assert cell["x"] >= labels["x"] + labels["width"] - 2, keys
+        assert cell["x"] + cell["width"] <= means["x"] + 3, keys
+        assert cell["y"] >= header["y"] + header["height"] - 2, keys
+        assert cell["y"] + cell["height"] <= 802, keys
+    assert huge.locator(".pw-col:visible").count() < 110  # so small that only every fifth has a name
+    expect(huge.locator("[role=gridcell]")).to_have_attribute("aria-colindex", "500")
+
+
+@pytest.mark.parametrize(("width", "scale"), [(700, 1), (590, 2)])
+def test_narrow_and_at_200_percent_nothing_is_out_of_reach(
+    browser: Browser, tmp_path: Path, artifacts: Path, width: int, scale: int
+) -> None:
+    """A browser at 200 % shows a page of 1180 pixels on half as many, each of two by two."""
+    file = tmp_path / "page.html"
+    file.write_text(page_html(), encoding="utf-8")
+    context = browser.new_context(
+        viewport={"width": width, "height": 500}, device_scale_factor=scale, color_scheme="light"
+    )
+    opened = context.new_page()
+    opened.goto(file.as_uri())
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for button in opened.locator(".pw-heatmap button:visible, .pw-heatmap input:visible").all():
+        button.scroll_into_view_if_needed()
+        box = button.bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+    opened.locator(".pw-heatmap .pw-plot").first.click(position=centre(opened, 4, 8))
+    expect(opened.locator(".pw-heatmap .pw-rowlabel.pw-on").first).to_have_text("4")
+    assert opened.evaluate(PIXEL, [3, 6]) == rgb(PALETTE["diverging"]["light"][4])
+    opened.screenshot(path=artifacts / f"page_{width}_at_{scale}.png", full_page=True)
+    context.close()

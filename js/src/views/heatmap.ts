@@ -4,16 +4,17 @@ import { Scale } from "../colour";
 import { copied, type Part } from "../copying";
 import { Description } from "../describe";
 import { coalesce, el } from "../dom";
-import { cellTextWidth, type GridPlan, MEANS_W, planGrid } from "../geometry";
+import { type GridPlan, MEANS_W, planGrid } from "../geometry";
 import { handled } from "../keys";
-import { colourBar, key, smallBar, tickText } from "../legend";
-import { LimitField } from "../limit";
+import { foot, smallBar } from "../legend";
 import type { HeatmapState, Keys, RenderProps } from "../model";
 import { beyond, paint } from "../paint";
 import { createRoot, type Root } from "../root";
 import { Sheet } from "../sheet";
+import { covers, type Span, spanInView, spanToDraw } from "../span";
 import type { HeatmapStore } from "../store";
 import { table } from "../table";
+import { Side } from "./side";
 import { Tools } from "./tools";
 
 const MOVES: Readonly<Record<string, readonly [number, number]>> = {
@@ -21,10 +22,10 @@ const MOVES: Readonly<Record<string, readonly [number, number]>> = {
   ArrowDown: [1, 0],
   ArrowLeft: [0, -1],
   ArrowRight: [0, 1],
+  PageUp: [-10, 0],
+  PageDown: [10, 0],
 };
-const LEGEND_GAP = 14;
-const LEGEND_MIN = 58;
-const LEGEND_MAX = 120;
+const ZOOM_STEP = 1.5;
 
 /** The heatmap: header, cells, legend, key and table of one model's values. */
 export class HeatmapView {
@@ -33,18 +34,24 @@ export class HeatmapView {
   readonly #sheet = new Sheet();
   readonly #says: Description;
   readonly #top = el("div", "pw-top");
-  readonly #side = el("div", "pw-side");
+  readonly #side: Side;
   readonly #body = el("div", "pw-body");
   readonly #foot = el("div", "pw-foot");
   readonly #table = el("div", "pw-tablebox");
   readonly #clipboard = new Clipboard();
-  readonly #tools = new Tools({ table: () => this.#toggleTable(), copy: (part) => void this.#copy(part) });
-  readonly #limit: LimitField;
+  readonly #tools = new Tools({
+    table: () => this.#toggleTable(),
+    copy: (part) => void this.#copy(part),
+    zoom: (step) => this.#zoomBy(step),
+  });
   readonly #note = el("p", "pw-note");
   #plan!: GridPlan;
   #scale!: Scale;
   #cursor: [number, number] = [0, 0];
   #footShows = "";
+  #zoom = 0;
+  #means = false;
+  #drawn!: Span;
 
   constructor(
     props: RenderProps<HeatmapState>,
@@ -55,11 +62,11 @@ export class HeatmapView {
     this.end = built.end;
     this.#says = new Description(store);
     const { node, signal } = this.#root;
-    this.#body.append(this.#sheet.node, this.#side);
+    this.#side = new Side((limit) => this.store.fixLimit(limit), this.#root.say);
+    this.#body.append(this.#sheet.node, this.#side.node);
     this.#table.hidden = true;
     this.#table.tabIndex = 0;
     this.#table.setAttribute("role", "region");
-    this.#limit = new LimitField((limit) => this.store.fixLimit(limit), this.#root.say);
     const [tools, box] = [this.#tools.node, this.#clipboard.box];
     node.prepend(this.#top, this.#body, this.#table, this.#note, tools, box, this.#foot);
     this.#listen(signal);
@@ -89,20 +96,23 @@ export class HeatmapView {
     const [rows, compact, words] = [state.get("rows"), state.get("compact"), state.get("words")];
     const { node } = this.#root;
     node.hidden = this.store.cells.status.length === 0;
-    const legendW = Math.max(LEGEND_MIN, Math.min(LEGEND_MAX, cellTextWidth(words["unit"] ?? "")));
-    const means = !compact && this.#says.means;
-    const beside = (means ? MEANS_W : 0) + (compact ? 0 : LEGEND_GAP + legendW);
-    const available = (this.#root.width() || 640) - beside;
-    this.#side.style.width = `${legendW}px`; // what the bar then writes cannot take room from the map
-    const [columns, rowTitle] = [state.get("columns"), state.get("row_title")];
-    this.#plan = planGrid({ columns, rows, rowTitle, available, compact });
+    const room = (this.#root.width() || 640) - (compact ? 0 : this.#side.room(words["unit"] ?? ""));
+    const [columns, rowTitle, zoom] = [state.get("columns"), state.get("row_title"), ZOOM_STEP ** this.#zoom];
+    const plan = (available: number) => planGrid({ columns, rows, rowTitle, available, compact, zoom });
+    this.#plan = plan(room);
+    this.#means = !compact && this.#says.means;
+    if (this.#means) {
+      const narrower = plan(room - MEANS_W);
+      this.#means = this.#plan.scrolls || !narrower.scrolls; // cells come first: for bars alone no map scrolls
+      if (this.#means) this.#plan = narrower;
+    }
     this.#scale = new Scale(this.#root.theme(), this.store.limit);
     node.classList.toggle("pw-compact", compact);
     node.classList.toggle("pw-scrolls", this.#plan.scrolls);
     const title = words["title"] ? [el("h2", "pw-title", words["title"])] : [];
     this.#top.replaceChildren(...title, ...(compact ? [smallBar(this.#scale)] : []));
     this.#top.hidden = this.#top.childElementCount === 0;
-    this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"), means);
+    this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"), this.#means);
     this.#describeGrid(rows.length, this.#plan.cells.length);
     this.#tools.node.hidden = compact;
     this.#tools.name(this.#verb);
@@ -141,12 +151,9 @@ export class HeatmapView {
     const { cells } = this.store;
     const state = this.#state;
     const values = cells[state.get("quantity")];
-    const compact = state.get("compact");
-    const awaited = state.get("state") === "running" || state.get("state") === "empty";
-    const { canvas } = this.#sheet;
-    paint(canvas, { cells, values, plan: this.#plan, scale: this.#scale, theme: this.#root.theme(), awaited, compact });
+    this.#paint();
     const present = cells.present();
-    if (!compact && this.#says.means) this.#sheet.means.draw(this.#plan, cells, this.#scale.limit);
+    if (this.#means) this.#sheet.means.draw(this.#plan, cells, this.#scale.limit);
     const over = values.some((value) => beyond(value, this.#scale.limit));
     const marked = cells.marked();
     const shows = [...present].sort().join() + String(over) + marked.join();
@@ -156,22 +163,45 @@ export class HeatmapView {
     if (!this.#table.hidden) this.#fillTable();
   }
 
+  /** The cells in view, and some around them; all where they are few. */
+  #paint(): void {
+    const { cells } = this.store;
+    const state = this.#state;
+    const [values, compact] = [cells[state.get("quantity")], state.get("compact")];
+    const awaited = state.get("state") === "running" || state.get("state") === "empty";
+    const [plan, scale, theme] = [this.#plan, this.#scale, this.#root.theme()];
+    const span = (this.#drawn = spanToDraw(plan, this.#sheet.view));
+    paint(this.#sheet.canvas, { cells, values, plan, span, scale, theme, awaited, compact });
+  }
+
+  /** Paints what scrolling has brought into view, if it is not drawn yet. */
+  #scrolled(): void {
+    if (!covers(this.#drawn, spanInView(this.#plan, this.#sheet.view))) this.#paint();
+  }
+
+  /** Zooms around the keyboard's cell, or around the middle of what is in view. */
+  #zoomBy(step: -1 | 0 | 1): void {
+    if (this.#state.get("compact")) return;
+    const { width, gridH } = this.#plan;
+    const at = this.#sheet.node.matches(":focus") ? this.#sheet.middleOf(...this.#cursor) : this.#sheet.middle;
+    const before = this.#zoom;
+    this.#zoom = step === 0 ? 0 : before + step;
+    this.layout();
+    if (step && width === this.#plan.width && gridH === this.#plan.gridH) this.#zoom = before; // no cell goes further
+    this.#sheet.centre(at);
+    this.#scrolled();
+    this.#root.say(`cells of ${this.#plan.edges[1]} by ${this.#plan.cellH} pixels`);
+  }
+
   #drawFoot(present: ReadonlySet<number>, over: boolean, marked: readonly number[]): void {
-    this.#side.replaceChildren();
-    this.#foot.replaceChildren();
-    this.#side.hidden = this.#foot.hidden = this.#state.get("compact");
-    if (this.#side.hidden) return;
-    const words = this.#state.get("words");
+    const [side, words] = [this.#side.node, this.#state.get("words")];
+    this.#foot.replaceChildren(...foot(this.#scale, words, present, marked, this.#means));
+    side.hidden = this.#state.get("compact");
+    this.#foot.hidden = side.hidden || this.#foot.textContent === "";
+    if (side.hidden) return;
     const height = Math.max(60, Math.min(this.#plan.gridH, 176));
-    const [unit, { limit }, typing] = [words["unit"] ?? "", this.#scale, document.activeElement === this.#limit.node];
-    this.#limit.show(tickText(limit, limit), unit, this.store.limitIsTyped);
-    this.#side.append(colourBar(this.#scale, unit, height, over, this.#limit.node));
-    if (typing) this.#limit.node.focus();
-    this.#side.style.paddingTop = `${Math.max(0, this.#plan.height - 22)}px`;
-    if (words["sentence"]) this.#foot.append(el("p", "pw-sentence", words["sentence"]));
-    this.#foot.append(key(this.#scale, words, present, marked, this.#says.means));
-    if (words["origin"]) this.#foot.append(el("p", "pw-origin", words["origin"]));
-    this.#foot.hidden = this.#foot.textContent === "";
+    this.#side.draw(this.#scale, words["unit"] ?? "", height, over, this.store.limitIsTyped);
+    side.style.paddingTop = `${Math.max(0, this.#plan.height - 22)}px`;
   }
 
   #select(): void {
@@ -208,7 +238,8 @@ export class HeatmapView {
     this.#cursor = [row, col];
     this.#sheet.focused(true);
     this.#tellCursor();
-    this.#sheet.reveal(col);
+    this.#sheet.reveal(row, col);
+    this.#scrolled();
     this.#enter(row, col);
   }
 
@@ -242,6 +273,8 @@ export class HeatmapView {
       this.#sheet.focused(false);
       this.#leave();
     };
+    const scrolled = coalesce(() => !signal.aborted && this.#scrolled());
+    grid.addEventListener("scroll", scrolled, { signal, passive: true });
     grid.addEventListener("focus", focus, { signal });
     grid.addEventListener("blur", blur, { signal });
     grid.addEventListener("keydown", (event) => this.#gridKey(event), { signal });

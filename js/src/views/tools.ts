@@ -2,6 +2,7 @@ import { type Part, PARTS } from "../copying";
 import { el } from "../dom";
 
 const KEYS: Readonly<Record<string, Part>> = { c: "cell", r: "row", l: "column", a: "table" };
+const ZOOMS: Readonly<Record<string, -1 | 0 | 1>> = { "-": -1, "+": 1, "=": 1, "0": 0 };
 const key = (part: Part): string =>
   Object.keys(KEYS)
     .find((k) => KEYS[k] === part)!
@@ -10,6 +11,8 @@ const key = (part: Part): string =>
 export interface Does {
   table(): void;
   copy(part: Part): void;
+  /** One step in or out, or, by 0, back to what the room asks for. */
+  zoom(step: -1 | 0 | 1): void;
 }
 
 /** The line below a map: which keys there are, and the same as buttons. */
@@ -21,22 +24,20 @@ export class Tools {
 
   constructor(readonly does: Does) {
     this.#table = button("Show table", "T", () => does.table());
-    const copy = el("span", "pw-tools");
-    copy.setAttribute("role", "group");
-    copy.setAttribute("aria-label", "copy");
-    copy.append("Copy");
-    for (const part of PARTS) {
-      const each = button(part, key(part), () => does.copy(part));
-      each.setAttribute("aria-label", `copy ${part}`);
-      copy.append(each);
-    }
+    const copy = group("copy", "Copy");
+    for (const part of PARTS) copy.append(button(part, key(part), () => does.copy(part), `copy ${part}`));
+    const zoom = group("zoom", "Zoom");
+    zoom.append(
+      button("out", "-", () => does.zoom(-1), "zoom out"),
+      button("in", "+", () => does.zoom(1), "zoom in"),
+    );
     this.#told.setAttribute("aria-hidden", "true"); // the live region says it
-    this.node.append(this.#keys, this.#table, copy, this.#told);
+    this.node.append(this.#keys, this.#table, copy, zoom, this.#told);
   }
 
   /** `verb` is what Enter does to a cell. */
   name(verb: string): void {
-    this.#keys.textContent = `\u2191\u2193\u2190\u2192 move   Enter ${verb}   T table   C copy`;
+    this.#keys.textContent = `\u2191\u2193\u2190\u2192 move   Enter ${verb}   T table   C copy   + \u2212 zoom`;
   }
 
   showsTable(on: boolean): void {
@@ -53,14 +54,23 @@ export class Tools {
     const name = letter.toLowerCase();
     if (name === "t") this.does.table();
     else if (name in KEYS) this.does.copy(KEYS[name]);
+    else if (name in ZOOMS) this.does.zoom(ZOOMS[name]);
     else return false;
     return true;
   }
 }
 
-function button(text: string, shortcut: string, pressed: () => void): HTMLButtonElement {
+function group(name: string, text: string): HTMLElement {
+  const node = el("span", "pw-tools", text);
+  node.setAttribute("role", "group");
+  node.setAttribute("aria-label", name);
+  return node;
+}
+
+function button(text: string, shortcut: string, pressed: () => void, name = text): HTMLButtonElement {
   const node = el("button", "pw-textbutton", text);
   node.type = "button";
+  if (name !== text) node.setAttribute("aria-label", name);
   node.setAttribute("aria-keyshortcuts", shortcut);
   node.title = `key ${shortcut}`;
   node.addEventListener("click", pressed);
