@@ -117,7 +117,8 @@ describe("intervals in a heatmap", () => {
     expect(drawn(canvas(root)).filter(({ what }) => what === "circle").length).toBe(0);
     const grid = root.querySelector<HTMLElement>("[role=grid]")!;
     press(grid, "ArrowRight");
-    expect(live(root)).toContain("share of kinds 0.10, measured, found by some");
+    const said = root.querySelector("[role=gridcell]")!.getAttribute("aria-label");
+    expect(said).toContain("share of kinds 0.10, measured, found by some");
     const tip = root.querySelector(".pw-tip")!.textContent!;
     expect(tip).toContain("share of kinds0.10");
     expect(tip).not.toContain("patched");
