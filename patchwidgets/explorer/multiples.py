@@ -76,7 +76,7 @@ class Multiples:
         self.threshold.add_class("pw-x-threshold")
         self.stop.add_class("pw-x-cancel")
         self.error, self.told = Line("pw-x-error"), Line("pw-x-dim")
-        self.summary = Heatmap(group="")
+        self.summary = Heatmap(group="", means=False)
         self.maps = w.Box([])
         self.maps.add_class("pw-x-multiples")
         self.start.on_click(lambda _: self.run_all())
