@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lettering": {"grid"},
     "plots": DATA | READERS | {"lettering"},
     "publish": DATA | READERS | {"plots", "views"},
-    "explorer": DATA | READERS | {"embedded", "engine", "plots", "publish", "views"},
+    "explorer": DATA | READERS | {"embedded", "engine", "generators", "plots", "publish", "views"},
 }
 # PatchResult's methods may open these when they are called, and nothing else may be imported upwards.
 DOORS = {"result": {"difference", "plots", "publish", "script", "stats", "store", "words"}}

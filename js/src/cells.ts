@@ -10,9 +10,10 @@ export const STATUS_WORDS = [
   "not available",
 ] as const;
 
-/** What a mark holds beside a ring: the cell's interval includes zero. */
-const UNSURE = 4;
+/** Marks that may stand together: a ring (1, 2) or a word without one (3), an unsure mean, and another word. */
 const RINGS = 3;
+const UNSURE = 4;
+const WORD = 8;
 
 /** The values of one heatmap, row-major; what has no value is NaN. */
 export class Cells {
@@ -23,7 +24,7 @@ export class Cells {
   /** The interval of each cell; NaN where there is none. */
   readonly low: Float32Array;
   readonly high: Float32Array;
-  /** 1 and 2 for cells that are ringed, and 4 where the interval includes zero. */
+  /** 1 and 2 for cells that are ringed, 3 and 8 for words alone, and 4 where the interval includes zero. */
   readonly marks: Uint8Array;
   /** The kernel's mean of the absolute values per row and per column; empty where it gave none. */
   rowMeans: Float32Array = new Float32Array(0);
@@ -89,13 +90,14 @@ export class Cells {
 
   /** The marks of a cell, each by itself. */
   marksOf(i: number): number[] {
-    return [this.ring(i), this.marks[i] & UNSURE].filter((mark) => mark > 0);
+    return [this.ring(i), this.marks[i] & UNSURE, this.marks[i] & WORD].filter((mark) => mark > 0);
   }
 
   /** The marks that occur. */
   marked(): number[] {
-    const there = [...new Set(this.marks)];
-    return [1, 2, UNSURE].filter((mark) => there.some((each) => (each & RINGS) === mark || (each & UNSURE) === mark));
+    const there = new Set<number>();
+    for (let i = 0; i < this.marks.length; i++) if (this.marks[i]) for (const mark of this.marksOf(i)) there.add(mark);
+    return [...there].sort((a, b) => a - b);
   }
 
   /** The statuses that occur, so that the key explains what is there and nothing else. */

@@ -80,10 +80,13 @@ export class Description {
     const i = this.#index(row, col);
     const normalized = this.#state.get("quantity") === "normalized";
     const name = (normalized && this.#word("unit")) || "normalized";
-    const numbers: TipLine[] = [
-      { name, value: decimal(cells.normalized[i]), strong: normalized },
+    const others: TipLine[] = [
       { name: "effect", value: signed(cells.effect[i]), strong: !normalized },
       { name: "patched", value: decimal(cells.patched[i]) },
+    ];
+    const numbers: TipLine[] = [
+      { name, value: decimal(cells.normalized[i]), strong: normalized },
+      ...(this.#word("alone") ? [] : others),
     ];
     const empty = cells.status[i] === STATUS.pending || cells.status[i] === STATUS.unavailable;
     const status = { name: this.#status(cells.status[i]), value: "", className: "pw-tip-status" };

@@ -206,7 +206,7 @@ function marks({ g, cells, values, plan, span, scale, theme, awaited, compact, g
       if (print && Math.abs(value) >= worth) g.fillText(printed(value, scale.limit, print.room), cx, cy + 0.5);
       if (beyond(value, scale.limit)) corner(g, x + w - 2, y + 2, Math.min(5, w / 3));
       if (cells.unsure(i)) circle(g, x, y + h, Math.min(w, h), scale.ink(value));
-      if (cells.ring(i)) ring(g, x, y, w, h, scale.ink(value), cells.ring(i) === 2);
+      if (cells.ring(i) === 1 || cells.ring(i) === 2) ring(g, x, y, w, h, scale.ink(value), cells.ring(i) === 2);
     }
   }
 }

@@ -98,6 +98,35 @@ describe("intervals in a heatmap", () => {
     expect(names).toEqual(["sufficient only", "unsure"]);
   });
 
+  test("words without a ring, for a map of shares alone", () => {
+    const marks = Uint8Array.from([8, 3, 1, 2, 8, 8, 8, 8, 8, 8, 8, 8]);
+    const words = {
+      unit: "share of kinds",
+      alone: "yes",
+      mark_1: "found by all",
+      mark_1_short: "all",
+      mark_2: "found by one",
+      mark_2_short: "one",
+      mark_3: "found by some",
+      mark_3_short: "some",
+      mark_8: "found by none",
+      mark_8_short: "none",
+    };
+    const { root } = mount(heatmapState({ words, marks }));
+    expect(drawn(canvas(root)).filter(({ what }) => what === "ring").length).toBe(2);
+    expect(drawn(canvas(root)).filter(({ what }) => what === "circle").length).toBe(0);
+    const grid = root.querySelector<HTMLElement>("[role=grid]")!;
+    press(grid, "ArrowRight");
+    const said = root.querySelector("[role=gridcell]")!.getAttribute("aria-label");
+    expect(said).toContain("share of kinds 0.10, measured, found by some");
+    const tip = root.querySelector(".pw-tip")!.textContent!;
+    expect(tip).toContain("share of kinds0.10");
+    expect(tip).not.toContain("patched");
+    press(grid, "t");
+    const cells = [...root.querySelectorAll(".pw-table td")].map((node) => node.textContent);
+    expect(cells.slice(0, 4)).toEqual(["0.00 none", "0.10 some", "0.20 all", "0.30 one"]);
+  });
+
   test("tooltip, speech and table tell the interval and the mark", () => {
     const { root } = mount(state);
     const grid = root.querySelector<HTMLElement>("[role=grid]")!;

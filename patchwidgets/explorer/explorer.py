@@ -28,6 +28,8 @@ from .choices import Choices
 from .drilldown import Drilldown
 from .form import Form
 from .kept import Pause
+from .kinds import Kind, kinds_of
+from .multiples import Multiples
 from .offers import offer
 from .saving import Saving
 from .screen import Screen
@@ -94,7 +96,11 @@ class Explorer(HasShelf, w.VBox):
         self._closed = False
         self._shown: dict[str, Any] = {}  # The settings that the result on screen was asked by.
         self._saving = Saving(lambda: (self.result, self._shown))
-        super().__init__([*self._screen.layout(self._entry), self._saving.box, self._shelf.box])
+        self._multiples = Multiples(
+            lock, self._worker.submit, lambda: kinds_of(self._handle, form.settings), self._begin
+        )
+        parts = [*self._screen.layout(self._entry), self._multiples.box, self._saving.box, self._shelf.box]
+        super().__init__(parts)
         self.add_class("pw-x-root")
         self._entry.set(pair, self._handle.tokenizer.text)
         if intervention is not None:
@@ -138,7 +144,8 @@ class Explorer(HasShelf, w.VBox):
                     return self._start(plan, asked)
 
     def cancel(self) -> None:
-        """Stop the run after the cells being measured now; what is measured stays."""
+        """Stop what runs after the cells being measured now; what is measured stays."""
+        self._multiples.cancel()
         run = self._run
         if run is not None:
             run.cancel()
@@ -149,7 +156,9 @@ class Explorer(HasShelf, w.VBox):
         Raises what went wrong in the run, and TimeoutError after `timeout` seconds; what computes then goes on.
         """
         try:
-            wait_until_idle(self._pause, self._worker, (self._screen, self._drilldown), Deadline.after(timeout))
+            wait_until_idle(
+                self._pause, self._worker, (self._screen, self._drilldown, self._multiples), Deadline.after(timeout)
+            )
         except TimeoutError:
             raise TimeoutError(f"the Explorer was not done after {timeout} s; it goes on.") from None
         run = self._run
@@ -171,6 +180,7 @@ class Explorer(HasShelf, w.VBox):
                 self._pause.drop()
                 self.cancel()
                 self._drilldown.close()
+                self._multiples.close()
                 self._worker.close()
             close_all(self.children)
         super().close()
@@ -297,6 +307,12 @@ class Explorer(HasShelf, w.VBox):
         self._screen.show(plan, asked["metric"], run)
         self._shelf.shown(asked, run)
         return run
+
+    def _begin(self, kind: Kind) -> tuple[Plan, Run]:
+        """Start the sweep of one kind of corruption, beside what is on screen. On the worker thread."""
+        plan = self._form.plan(kind.settings)
+        with self._lock:
+            return plan, self._shelf.run_of(plan, kind.settings)
 
     def _run_pressed(self) -> None:
         try:

@@ -16,9 +16,13 @@ from ..views.of_result import cells_of, traits_of, values_of, with_spread
 
 
 class LiveMap:
-    """A Heatmap view bound to the latest run it was told to follow; cells of earlier runs are dropped."""
+    """A Heatmap view bound to the latest run it was told to follow; cells of earlier runs are dropped.
 
-    def __init__(self, group: str, *, compact: bool = False) -> None:
+    `normalized` keeps it to normalized effects, so that several maps have one scale.
+    """
+
+    def __init__(self, group: str, *, compact: bool = False, normalized: bool = False) -> None:
+        self._normalized = normalized
         self.view = Heatmap([], None, group=group, compact=compact)
         self._lock = threading.RLock()
         self._run: Run | None = None
@@ -96,7 +100,7 @@ class LiveMap:
         grid = self._grid
         assert grid is not None
         result = run.snapshot().select(self._metric)
-        traits = traits_of(result, grid)
+        traits = traits_of(result, grid, normalized=self._normalized)
         traits = with_spread(traits, spread_of(result, traits["quantity"]), grid)
         self._pairs = 1 if (result.data["status"] == "pending").any() else result.n
         traits["words"] = {**traits["words"], **self._said}

@@ -33,17 +33,13 @@ class Task:
     foil_wins: bool = True
 
 
-def _ioi(kind: str, foil_wins: bool = True) -> Task:
-    return Task(partial(generators.ioi, kind=kind), foil_wins)
+IOI_TASKS = {kind: "IOI, name replaced" if kind == "replace" else f"IOI, {kind}" for kind in generators.IOI_KINDS}
+"""The names of the tasks of indirect object identification, by the kind of corruption."""
 
+_FOIL_WINS = frozenset({"replace", "BAA", "ABA"})
 
 TASKS: Mapping[str, Task] = {
-    "IOI, name replaced": _ioi("replace"),
-    "IOI, CDD": _ioi("CDD", False),
-    "IOI, BAA": _ioi("BAA"),
-    "IOI, BAB": _ioi("BAB", False),
-    "IOI, DCD": _ioi("DCD", False),
-    "IOI, ABA": _ioi("ABA"),
+    **{name: Task(partial(generators.ioi, kind=kind), kind in _FOIL_WINS) for kind, name in IOI_TASKS.items()},
     "Induction": Task(generators.induction),
     "Facts": Task(generators.facts),
     "Greater than": Task(generators.greater_than),

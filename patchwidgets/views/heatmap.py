@@ -22,6 +22,7 @@ UNSURE = 4
 """The mark of a cell whose interval includes zero; it may be added to a ring's."""
 _MEANS = ("row_means", "col_means")
 _LARGEST_LIMIT = 1e9
+_MARKS = (0, 1, 2, UNSURE, UNSURE + 1, UNSURE + 2, 3, 8)
 
 
 def _data_trait(name: str) -> Bytes:
@@ -37,11 +38,12 @@ class Heatmap(View):
     effect is coloured and printed; colours saturate at +-`limit`, or at +-`fixed_limit` where that is above 0: what a
     person has typed beside the colours; `show` keeps it as long as what is coloured has the same unit. `low` and `high`
     are the ends of a cell's interval in that quantity; `marks` are 1 and 2 for two kinds of ring, `UNSURE` for an
-    interval that includes zero, or a ring and that together. `words` holds the plain strings `title`, `unit`,
-    `sentence`, `high`, `near_zero`, `negative`, `origin` and `note`, a line below the map; `implied`, `estimated`,
-    `pending` and `unavailable` in it replace the key's own words. `row_keys` and `col_keys` name what rows and columns
-    stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row `line`. `means` says
-    whether the page shows `mean_sizes`. Arrays of another shape raise `PatchError`.
+    interval that includes zero, a ring and that together, or 3 and 8 for a word alone. `words` holds the plain strings
+    `title`, `unit`, `sentence`, `high`, `near_zero`, `negative`, `origin` and `note`, a line below the map; `implied`,
+    `estimated`, `pending` and `unavailable` in it replace the key's own words, `mark_1` and so on tell the marks,
+    `mark_1_short` in one word. `row_keys` and `col_keys` name what rows and columns stand for, e.g. `{"layer": 3}`;
+    they link views of one group. A separator is drawn below row `line`. `means` says whether the page shows
+    `mean_sizes`. Arrays of another shape raise `PatchError`.
 
     Read values with `value` and `array`: the binary traits exist for the page alone.
 
@@ -249,10 +251,10 @@ def _marks(marks: ArrayLike | None, shape: tuple[int, int]) -> bytes:
     if marks is None:
         return b""
     codes = np.array(marks)
-    if codes.shape != shape or not np.isin(codes, (0, 1, 2, UNSURE, UNSURE + 1, UNSURE + 2)).all():
+    if codes.shape != shape or not np.isin(codes, _MARKS).all():
         raise PatchError(
-            f"marks must hold 0, 1 or 2, each with or without {UNSURE}, in the shape {shape}; it has the shape "
-            f"{codes.shape}."
+            f"marks must hold 0, 1 or 2, each with or without {UNSURE}, or 3 or 8, in the shape {shape}; it has "
+            f"the shape {codes.shape}."
         )
     return codes.astype("u1").tobytes()
 

@@ -83,11 +83,14 @@ def cells_of(result: PatchResult) -> dict[str, np.ndarray]:
     }
 
 
-def traits_of(result: PatchResult, grid: Grid) -> dict[str, Any]:
-    """Return the grid's keys, the scale and the words of a result's first metric."""
+def traits_of(result: PatchResult, grid: Grid, *, normalized: bool = False) -> dict[str, Any]:
+    """Return the grid's keys, the scale and the words of a result's first metric.
+
+    `normalized` keeps to normalized effects also where there are none.
+    """
     said = {**words.meaning(result.provenance), "origin": words.origin(result)}
     traits: dict[str, Any] = {"quantity": "normalized", "limit": 1.0, "words": said}
-    if words.small_gaps(result):
+    if words.small_gaps(result) and not normalized:
         effect = result.effect.values[0]
         found = np.abs(effect[np.isfinite(effect)])
         said["unit"] = f"effect ({words.unit(result.metrics[0])})"

@@ -271,9 +271,9 @@ def test_marks_ring_cells_and_go_with_the_grid() -> None:
     assert list(view.marks) == [0, 1, 2, 0, 0, 0]
     view.show(["0"], HEADS, normalized=[[0.0, 0.1, 0.2]])
     assert view.marks == b""
-    for wrong in ([[0, 1]], [[0, 0, 3], [0, 0, 0]]):
+    for wrong in ([[0, 1]], [[0, 0, 7], [0, 0, 0]]):
         with pytest.raises(
-            PatchError, match=r"marks must hold 0, 1 or 2, each with or without 4, in the shape \(2, 3\)"
+            PatchError, match=r"marks must hold 0, 1 or 2, each with or without 4, or 3 or 8, in the shape \(2, 3\)"
         ):
             heatmap(marks=wrong)
 

@@ -1,0 +1,142 @@
+"""Every corruption kind side by side: the prompts that are made, what is counted, and that cancelling ends them all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import patchwidgets as pw
+from patchwidgets import generators
+from patchwidgets.engine.handle import handle_of
+from patchwidgets.explorer.kinds import pairs_of
+from patchwidgets.generators import IOI_KINDS
+from patchwidgets.presets import PRESETS
+
+pytestmark = pytest.mark.filterwarnings("ignore:the two runs hardly differ")
+
+CLEAN = "When Mary and John went to the store, John gave a drink to"
+
+
+def names(text: str) -> str:
+    """Return the three names of a prompt as letters."""
+    letters = {"Mary": "A", "John": "B", "Tom": "C", "James": "D"}
+    return "".join(letters.get(word.strip(",."), "") for word in text.split())
+
+
+def test_the_kinds_read_as_the_literature_has_them(model):
+    made = pairs_of(handle_of(model), CLEAN, " Mary")
+    assert {kind: names(str(pair.corrupted)) for kind, pair in made.items()} == IOI_KINDS
+    assert set(made) == set(IOI_KINDS)
+    for kind, pair in made.items():
+        assert (pair.clean, pair.answer) == (CLEAN, " Mary")
+        assert pair.foil == (" Tom" if kind == "replace" else " John")
+
+
+def test_the_slots_are_kept_when_the_repeated_name_comes_first(model):
+    made = pairs_of(handle_of(model), "John and Mary went to the store. John gave a drink to", " Mary")
+    assert made["ABA"].corrupted == "John and Mary went to the store. Mary gave a drink to"
+    assert made["BAB"].corrupted == "Mary and John went to the store. John gave a drink to"
+    assert made["BAA"].corrupted == "Mary and John went to the store. Mary gave a drink to"
+
+
+@pytest.mark.parametrize("preset", ["Leaders", "Induction", "Surnames", "Docstring", "Pronoun"])
+def test_other_prompts_have_no_kinds(model, preset):
+    pair = pw.preset(preset).pair
+    with pytest.raises(pw.PatchError, match="corruption kinds are made for prompts like 'When Mary"):
+        pairs_of(handle_of(model), pair.clean, pair.answer)
+
+
+def test_every_kind_is_swept_and_counted(model, explorer):
+    panel = explorer._multiples
+    panel.start.click()
+    explorer.wait()
+    alone = {
+        kind: pw.patch(model, pair, "resid_pre").wait().normalized.values[0]
+        for kind, pair in pairs_of(handle_of(model), CLEAN, " Mary").items()
+    }
+    assert [member.kind.name for member in panel._members] == list(alone)
+    for member in panel._members:
+        view = member.map.view
+        np.testing.assert_allclose(view.array("normalized"), alone[member.kind.name], rtol=0, atol=1e-4)
+        assert (view.quantity, view.limit, view.rows) == ("normalized", 1.0, panel.summary.rows)
+    assert "Not counted" in panel._members[3].map.view.words["note"]
+    assert len(explorer.shelf) == 6
+
+    def check(threshold: float) -> None:
+        hits = sum((np.abs(values) >= threshold).astype(int) for kind, values in alone.items() if kind != "BAB")
+        np.testing.assert_allclose(panel.summary.array("normalized"), hits / 5, rtol=0, atol=1e-6)
+        marks = np.frombuffer(panel.summary.marks, dtype=np.uint8).reshape(hits.shape)
+        measured = panel.summary.array("status") == 0
+        expected = np.select([hits == 0, hits == 5, hits == 1], [8, 1, 2], 3)
+        np.testing.assert_array_equal(marks, np.where(measured, expected, 0))
+        told = f"{(hits == 5).sum()} by all, {((hits > 1) & (hits < 5)).sum()} by some, {(hits == 1).sum()} by one"
+        assert told in panel.told.value
+
+    check(0.3)
+    panel.threshold.value = 0.75
+    check(0.75)
+
+
+def test_kinds_that_are_on_the_shelf_are_not_run_again(explorer, broken):
+    explorer._multiples.start.click()
+    explorer.wait()
+    broken("patchwidgets")
+    explorer._multiples.start.click()
+    explorer.wait()
+    assert "5 kinds" in explorer._multiples.told.value
+    assert len(explorer.shelf) == 6
+
+
+def test_a_dataset_has_its_kinds_too(model, explorer):
+    explorer.settings = {"dataset": {"name": "IOI, ABA", "n": 6, "seed": 1}, "site": "z"}
+    explorer.wait()
+    explorer._multiples.start.click()
+    explorer.wait()
+    found = {member.kind.name: member.result for member in explorer._multiples._members}
+    assert list(found) == list(IOI_KINDS)
+    for kind in ("ABA", "CDD"):
+        asked = pw.patch(model, generators.ioi(6, kind, seed=1), "z").wait()
+        np.testing.assert_allclose(found[kind].normalized, asked.normalized, rtol=0, atol=1e-4)
+
+
+def test_cancel_ends_all(explorer, brake):
+    brake.on()
+    explorer._multiples.start.click()
+    brake.until_reached()
+    explorer._multiples.stop.click()
+    brake.off()
+    explorer.wait()
+    runs = [member.run for member in explorer._multiples._members]
+    assert sum(run is not None for run in runs) <= 1
+    assert explorer.shelf == []
+    assert not explorer._multiples.start.disabled
+    explorer._multiples.start.click()
+    explorer.wait()
+    assert len(explorer.shelf) == 6
+
+
+def test_what_has_no_kinds_is_said(explorer):
+    explorer.settings = {"clean": PRESETS[11].pair.clean, "corrupted": PRESETS[11].pair.corrupted}
+    explorer.wait()
+    explorer._multiples.start.click()
+    assert explorer._multiples.error.value.startswith("Corruption kinds are made for prompts like")
+    explorer.settings = {"dataset": "Induction"}
+    explorer.wait()
+    explorer._multiples.start.click()
+    assert "has one kind of corruption" in explorer._multiples.error.value
+
+
+def test_a_cell_is_marked_in_every_map(explorer, select):
+    explorer._multiples.start.click()
+    explorer.wait()
+    select(explorer._multiples.summary, 2, 14)
+    assert [member.map.view.selected for member in explorer._multiples._members] == [[2, 14]] * 6
+
+
+def test_closing_ends_it(explorer, brake):
+    brake.on()
+    explorer._multiples.start.click()
+    brake.until_reached()
+    explorer.close()
+    brake.off()
+    assert explorer._multiples._members == []
