@@ -281,6 +281,11 @@ def test_pictures_of_the_embedded_model(lab: Lab, theme: str, width: int) -> Non
     click_cell(notebook, heads, 1, 3)
     expect(part(notebook, ".pw-x-card:has-text('Attention of head')")).to_be_visible()
     notebook.page.mouse.move(0, 0)
+    limit, unit = (part(notebook, f".pw-x-main .pw-{name}").first.bounding_box() for name in ("limit", "unit"))
+    assert limit is not None
+    assert unit is not None
+    assert limit["height"] == 19, "the end of the scale looks like a field of the Explorer's"
+    assert limit["y"] > unit["y"] + 12
     notebook.screenshot(f"explorer_head_{theme}_{width}", part(notebook, ".pw-x-root"))
 
 
