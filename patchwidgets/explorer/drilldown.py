@@ -10,7 +10,6 @@ from dataclasses import replace
 import ipywidgets as w
 import numpy as np
 
-from ..engine.direct import DirectPath
 from ..engine.handle import ModelHandle
 from ..engine.inspect import Cell, Inspection, Inspector
 from ..engine.patch import check_plan
@@ -24,9 +23,10 @@ from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
 from .lines import last_maker, note_of
 from .live import LiveMap
-from .opened import LOOKED_AT, Opened, Patches, drawn, fitting, open_cell, patches_of
-from .outputs import empty_output, output_of, path_of
-from .panels import attention_rows, empty_parts, empty_tables, part_values, prediction_tables
+from .looking import Look, look
+from .opened import LOOKED_AT, Opened, Patches, drawn, open_cell, patches_of
+from .outputs import empty_output
+from .panels import empty_parts, empty_tables, part_values, prediction_tables
 from .text import Line
 
 _HINT = "Select a cell to see the heads behind it, and what the model would say."
@@ -231,19 +231,14 @@ class Drilldown:
                 self.error.say(_told(run.error))
 
     def _look(self, opened: Opened) -> None:
-        """Run the opened cell's patches once and show next tokens, parts and attention. On the worker thread."""
+        """Show next tokens, parts, and a head's attention and output. On the worker thread."""
         try:
             if opened is not self._opened:
                 return
-            patches, plan = fitting(self._handle, opened), opened.plan
-            path = path_of(self._handle, opened)
-            watch = path.watch if isinstance(path, DirectPath) else None
-            seen = self._inspector_of(plan).look(patches.cells, opened.head, watch=watch)
-            output = output_of(self._handle, opened, patches, path, seen)
+            found = look(self._handle, opened, self._inspector_of(opened.plan))
             with self._lock:
                 if opened is self._opened:
-                    self._show_seen(opened, patches, seen)
-                    self.output.show(**output)
+                    self._show_seen(opened, found)
         except Exception as error:
             if not isinstance(error, PatchError):
                 _LOG.exception("looking into a cell failed")
@@ -262,12 +257,14 @@ class Drilldown:
             self._inspector = kept = (plan, inspector)
         return kept[1]
 
-    def _show_seen(self, opened: Opened, patches: Patches, seen: Inspection) -> None:
-        self._seen = (patches, seen)
-        self.predictions.show(prediction_tables(opened, patches, seen, self._handle.tokenizer))
-        self.parts.show(**part_values(opened, patches, seen))
-        if opened.head is not None:
-            self.attention.show(**attention_rows(opened, opened.head, patches, seen))
+    def _show_seen(self, opened: Opened, found: Look) -> None:
+        self._seen = (found.patches, found.seen)
+        self.predictions.show(prediction_tables(opened, found.patches, found.seen, self._handle.tokenizer))
+        self.parts.show(**part_values(opened, found.patches, found.seen))
+        if found.output is not None:
+            self.output.show(**found.output)
+        if found.attention is not None:
+            self.attention.show(**found.attention)
 
 
 def _told(error: BaseException) -> str:
