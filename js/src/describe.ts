@@ -74,14 +74,19 @@ export class Description {
     return `${where}, ${status === STATUS.measured ? "no value" : this.#status(status)}`;
   }
 
-  /** The cell's numbers, the displayed one strong, and its status. Raw effects have two decimals whatever the scale. */
+  /** The cell's numbers, the displayed one strong, and its status. Raw effects have two decimals at least. */
   lines(row: number, col: number): TipLine[] {
     const { cells } = this.store;
     const i = this.#index(row, col);
+    // A map of plain values says what they are; there is nothing else to tell of them.
+    const plain = this.#word("value");
+    const fine = Math.min(1, this.#state.get("limit"));
+    if (plain && !Number.isNaN(cells.effect[i]))
+      return [{ name: plain, value: signed(cells.effect[i], fine), strong: true }];
     const normalized = this.#state.get("quantity") === "normalized";
     const name = (normalized && this.#word("unit")) || "normalized";
     const others: TipLine[] = [
-      { name: "effect", value: signed(cells.effect[i]), strong: !normalized },
+      { name: "effect", value: signed(cells.effect[i], normalized ? 1 : fine), strong: !normalized },
       { name: "patched", value: decimal(cells.patched[i]) },
     ];
     const numbers: TipLine[] = [

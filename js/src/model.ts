@@ -78,11 +78,28 @@ export interface TokensState extends ViewState {
   editing?: "off" | "proposed" | "edited";
 }
 
+export interface AttentionRun {
+  name: RunName | "difference";
+  label: string;
+}
+
+/** Something else to show over the same columns; with a limit its values are differences, on a scale of +-limit. */
+export interface AttentionChoice {
+  label: string;
+  note: string;
+  runs: AttentionRun[];
+  limit: number;
+}
+
 export interface AttentionState extends ViewState {
   title: string;
   columns: TokenColumns;
-  runs: { name: RunName; label: string }[];
+  runs: AttentionRun[];
+  /** Of all choices, one after another. */
   patterns: Bytes;
+  note?: string;
+  more?: AttentionChoice[];
+  chosen?: number;
   dest: number;
 }
 

@@ -1,5 +1,5 @@
 import { Cells } from "./cells";
-import type { Bytes, HeatmapState, Model } from "./model";
+import type { AttentionState, Bytes, HeatmapState, Model } from "./model";
 
 export type Change = "cells" | "traits" | "selection";
 
@@ -117,5 +117,25 @@ export class PositionStore<S, K extends keyof S & string> extends Store {
     this.position = position;
     this.changed("selection");
     this.model.send({ type: this.message, pos: position });
+  }
+}
+
+/** The chosen destination, and which of the choices is shown. */
+export class AttentionStore extends PositionStore<AttentionState, "dest"> {
+  chosen: number;
+
+  constructor(model: Model<AttentionState>) {
+    super(model, "dest", ["title", "columns", "runs", "patterns", "note", "more"], "dest");
+    const read = () => {
+      this.chosen = model.get("chosen") ?? 0;
+    };
+    this.chosen = model.get("chosen") ?? 0;
+    this.watch(model, ["chosen"], "traits", read);
+  }
+
+  show(choice: number): void {
+    this.chosen = choice;
+    this.changed("traits");
+    this.model.send({ type: "choose", choice });
   }
 }

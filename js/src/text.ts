@@ -20,7 +20,10 @@ export function visible(token: string): string {
 export const quoted = (token: string): string => `'${token.replace(/[\p{Cc}\p{Cf}]/gu, invisible)}'`;
 
 /** The decimals that suit a scale of +-`limit`. */
-export const decimals = (limit: number): number => (limit >= 100 ? 0 : limit >= 20 ? 1 : limit < 0.1 ? 3 : 2);
+export const decimals = (limit: number): number => {
+  if (limit >= 20) return limit >= 100 ? 0 : 1;
+  return limit >= 0.1 || !(limit > 0) ? 2 : Math.min(6, 1 - Math.floor(Math.log10(limit) + 1e-9));
+};
 
 /** A number with the decimals that suit a scale of +-`limit`, with a true minus and without a negative zero. */
 export function decimal(value: number, limit = 1, digits = decimals(limit)): string {

@@ -10,7 +10,7 @@ import type {
   TokensState,
   ViewState,
 } from "./model";
-import { HeatmapStore, PositionStore, Store } from "./store";
+import { AttentionStore, HeatmapStore, PositionStore, Store } from "./store";
 import { AttentionView } from "./views/attention";
 import { CopyView } from "./views/copy";
 import { HeatmapView } from "./views/heatmap";
@@ -48,7 +48,7 @@ const KINDS: Record<string, (model: Model<never>) => (props: RenderProps<never>)
     return (props: RenderProps<TokensState>) => new TokensView(props, store);
   },
   attention(model: Model<AttentionState>) {
-    const store = new PositionStore(model, "dest", ["title", "columns", "runs", "patterns"], "dest");
+    const store = new AttentionStore(model);
     return (props: RenderProps<AttentionState>) => new AttentionView(props, store);
   },
   pairs(model: Model<PairsState>) {

@@ -347,3 +347,15 @@ test("tokens, words and labels are text, whatever they look like", () => {
   expect(root.querySelector(".pw-title")?.textContent).toBe(hostile);
   expect(root.querySelector(".pw-col")?.textContent).toContain(hostile);
 });
+
+test("a map of plain values tells what they are and nothing else", () => {
+  const state = heatmapState({
+    quantity: "effect",
+    limit: 10,
+    words: { title: "Activation", unit: "activation", value: "activation" },
+  });
+  const { root } = mount(state);
+  pointAt(plotOf(root), "pointermove", ...at(root, 1, 2));
+  const lines = [...document.querySelectorAll(".pw-tip-line")].map((line) => line.textContent);
+  expect(lines.at(-1)).toBe("activation+1.50");
+});

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { weightColour } from "../src/colour";
+import { Scale, weightColour } from "../src/colour";
 import widget from "../src/widget";
 import { live, mount, pointAt, press, TestModel, tokens } from "./helpers";
 import { drawn, nextFrame } from "./setup";
@@ -170,6 +170,58 @@ describe("attention", () => {
     press(root.querySelector("[role=group]")!, "T");
     const cells = [...root.querySelectorAll("tbody tr")].map((tr) => [...tr.children].map((td) => td.textContent));
     expect(cells[2]).toEqual(["2 \u00b7c", "0.20", "0.80"]);
+  });
+
+  describe("with other choices", () => {
+    // patched minus clean from position 2: -.4, -.2, +.6; from the others nothing
+    const difference = Float32Array.from([0, 0, 0, 0, 0, 0, -0.4, -0.2, 0.6]);
+    const weighed = Float32Array.from([...patterns].reverse());
+    const more = [
+      { label: "Difference", note: "", runs: [{ name: "patched", label: "patched \u2212 clean" }], limit: 0.6 },
+      { label: "Value-weighted", note: "by the values", runs: state.runs, limit: 0 },
+    ];
+    const several = {
+      ...state,
+      patterns: Float32Array.from([...patterns, ...difference, ...weighed]),
+      more,
+      chosen: 0,
+    };
+    const buttons = (root: Element) => [...root.querySelectorAll<HTMLButtonElement>(".pw-choice")];
+
+    test("one button each, the weights first", () => {
+      const { root } = mount(several);
+      expect(buttons(root).map((b) => b.textContent)).toEqual(["Weights", "Difference", "Value-weighted"]);
+      expect(buttons(root).map((b) => b.getAttribute("aria-pressed"))).toEqual(["true", "false", "false"]);
+      expect(texts(root)).toEqual(["0.50", "0.30", "0.20", "0.10", "0.10", "0.80"]);
+      expect(mount(state).root.querySelector<HTMLElement>(".pw-choices")!.hidden).toBe(true);
+    });
+
+    test("differences have signs, a row of their own, and the diverging scale", async () => {
+      const { model, root } = mount(several);
+      buttons(root)[1].click();
+      await nextFrame();
+      expect(model.sent).toEqual([{ type: "choose", choice: 1 }]);
+      expect(texts(root)).toEqual(["\u22120.40", "\u22120.20", "0.60"]);
+      const rects = drawn(root.querySelector(".pw-plot canvas")!).filter(({ what }) => what === "rect");
+      const scale = new Scale("light", 0.6);
+      expect(rects.map(({ style }) => style)).toEqual([-0.4, -0.2, 0.6].map((v) => scale.fill(Math.fround(v))));
+      expect([...root.querySelectorAll(".pw-rowlabel")].map((label) => label.textContent)).toEqual([
+        "patched \u2212 clean",
+      ]);
+      expect(root.querySelector(".pw-smallbar")?.textContent).toBe("\u22120.60.6");
+      press(root.querySelector("[role=group]")!, "t");
+      const cells = [...root.querySelectorAll("tbody tr")].map((tr) => [...tr.children].map((td) => td.textContent));
+      expect(cells[2]).toEqual(["2 \u00b7c", "+0.60"]);
+    });
+
+    test("the kernel's choice is shown, with its note; one that is not there is the first", async () => {
+      const { model, root } = mount({ ...several, chosen: 2 });
+      expect(texts(root)).toEqual(["1.00", "1.00"]);
+      expect(root.querySelector(".pw-note")!.textContent).toContain("by the values");
+      model.set("more", []);
+      await nextFrame();
+      expect(texts(root)).toEqual(["0.50", "0.30", "0.20", "0.10", "0.10", "0.80"]);
+    });
   });
 
   test("labels stand over the cells", () => {

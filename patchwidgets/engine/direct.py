@@ -43,13 +43,11 @@ class DirectPath:
 
     def __init__(self, handle: ModelHandle, pair: EncodedPair, layer: int, at: Mapping[str, int | None]) -> None:
         self._handle, self._layer = handle, layer
+        self._write = W_O(handle, layer)
         bridge: Any = handle.bridge
-        self._block = bridge.blocks[layer]
-        output = getattr(self._block.attn, "o", None)
-        if output is None or not hasattr(bridge, "ln_final") or not hasattr(bridge, "unembed"):
-            raise NotDirect(f"the model {handle.name!r} shows no W_O, no last norm or no unembedding.")
+        if not hasattr(bridge, "ln_final") or not hasattr(bridge, "unembed"):
+            raise NotDirect(f"the model {handle.name!r} shows no last norm or no unembedding.")
         self._norm, self._unembed = bridge.ln_final, bridge.unembed
-        self._write = getattr(output, "original_component", output)
         self.at = dict(at)
         reads = {run: len(pair.ids(run)) + pair.at for run in RUNS}
         self._rows = {run: [reads[run] if at[run] is None else at[run], reads[run]] for run in RUNS}
@@ -71,21 +69,21 @@ class DirectPath:
 
     @property
     def watch(self) -> dict[str, Keep]:
-        """What must be kept of every run: the rows of the position and of the position read, [draw, 2, ...]."""
-        return dict.fromkeys((self._z, ENTERING, *self._residual.values()), self._keep)
+        """What must be kept of every run: the rows of the position and of the one read, [draw, 2, ...]; all of z."""
+        rows = dict.fromkeys((ENTERING, *self._residual.values()), self._keep)
+        return {**rows, self._z: lambda activation, run: activation}
 
     def _keep(self, activation: Tensor, run: str) -> Tensor:
         return activation[:, self._rows[run]]
 
     @torch.no_grad()
-    def check(self, plain: Run) -> None:
+    def check(self, plain: Run, run: str) -> None:
         """Raise NotDirect when a plain run's residual stream is not what its heads write added to what was there."""
         step = {site: plain[hook][:, 0] for site, hook in self._residual.items()}
-        written = self._write(plain[self._z][:, 0].flatten(-2))
-        if not _near(self._normed(written), step["attn_out"]):
+        if not near(self._write(self._z_of(plain, run)), step["attn_out"]):
             raise NotDirect(f"between W_O of layer {self._layer} and the residual stream stands what is no norm.")
         after = step["resid_mid"] if self._serial else step["resid_post"] - step["mlp_out"]
-        if not _near(step["resid_pre"] + step["attn_out"], after):
+        if not near(step["resid_pre"] + step["attn_out"], after):
             raise NotDirect(f"layer {self._layer} does not add its attention's output to the residual stream as it is.")
 
     @torch.no_grad()
@@ -93,19 +91,18 @@ class DirectPath:
         """Raise NotDirect when a run's logits [draw, vocab] do not follow from its last norm and the unembedding."""
         made = self._unembed(self._norm(run[ENTERING][:, 1]))
         cap = cap_of(self._handle.bridge)
-        if not _near(made if cap is None else torch.tanh(made / cap) * cap, logits):
+        if not near(made if cap is None else torch.tanh(made / cap) * cap, logits):
             raise NotDirect("the model does something of its own between its unembedding and its logits.")
 
     @torch.no_grad()
-    def heads(self, run: Run, head: int) -> Tensor:
-        """Return what a head adds to the residual stream at the position, [draw, d]: without W_O's bias."""
-        z = run[self._z][:, 0]
-        alone = torch.zeros_like(z)
-        alone[:, head] = z[:, head]
-        nothing = self._write(torch.zeros_like(z).flatten(-2))
-        added = self._write(alone.flatten(-2)) - nothing
-        post = self._post
-        return added if post is None else held(post, self._write(z.flatten(-2)), added)
+    def heads(self, kept: Run, head: int, run: str) -> Tensor:
+        """Return what a head adds to the residual stream at the position, [draw, d]: without W_O's bias.
+
+        `run` names the run whose positions those of the kept one are.
+        """
+        z = self._z_of(kept, run)
+        added = self._write.alone(z[:, head], head, z.shape[1])
+        return added if self._write.post is None else held(self._write.post, self._write.raw(z), added)
 
     @torch.no_grad()
     def logits(self, run: Run, added: Tensor) -> Tensor:
@@ -116,13 +113,40 @@ class DirectPath:
         normed = held(self._norm, run[ENTERING][:, 0], added)
         return self._unembed(normed) - self._unembed(torch.zeros_like(normed))
 
-    @property
-    def _post(self) -> Callable[[Tensor], Tensor] | None:
-        """The norm between W_O and the residual stream, where there is one (Gemma2, Gemma3, OLMo2)."""
-        return getattr(self._block, "ln1_post", None)
+    def _z_of(self, kept: Run, run: str) -> Tensor:
+        return kept[self._z][:, self._rows[run][0]]
 
-    def _normed(self, written: Tensor) -> Tensor:
-        return written if self._post is None else self._post(written)
+
+class W_O:
+    """How a layer's attention writes its heads' outputs to the residual stream; NotDirect where nothing shows it.
+
+    Attributes:
+        post: the norm between W_O and the residual stream, where there is one (Gemma2, Gemma3, OLMo2).
+    """
+
+    def __init__(self, handle: ModelHandle, layer: int) -> None:
+        bridge: Any = handle.bridge
+        block = bridge.blocks[layer]
+        output = getattr(block.attn, "o", None)
+        if output is None:
+            raise NotDirect(f"the model {handle.name!r} shows no W_O.")
+        self._projection = getattr(output, "original_component", output)
+        self.post: Callable[[Tensor], Tensor] | None = getattr(block, "ln1_post", None)
+
+    def raw(self, z: Tensor) -> Tensor:
+        """Return what all heads' z [n, head, d_head] become, [n, d], before a norm that follows."""
+        return self._projection(z.flatten(-2))
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return what is added to the residual stream, the norm included."""
+        return self.raw(z) if self.post is None else self.post(self.raw(z))
+
+    def alone(self, vectors: Tensor, head: int, heads: int) -> Tensor:
+        """Return what vectors [n, d_head] in the place of one head's z become, [n, d]: without bias, before a norm."""
+        z = vectors.new_zeros(len(vectors), heads, vectors.shape[-1])
+        nothing = self.raw(z[:1])
+        z[:, head] = vectors
+        return self.raw(z) - nothing
 
 
 def held(norm: Callable[[Tensor], Tensor], rows: Tensor, added: Tensor) -> Tensor:
@@ -144,7 +168,7 @@ def held(norm: Callable[[Tensor], Tensor], rows: Tensor, added: Tensor) -> Tenso
         return norm(vectors.to(rows.dtype)).to(wide) - nothing
 
     found = made(own)
-    centring = _near(made(own + _root_mean_square(own)), found)
+    centring = near(made(own + _root_mean_square(own)), found)
 
     def centred(vectors: Tensor) -> Tensor:
         return vectors - vectors.mean(-1, keepdim=True) if centring else vectors
@@ -155,7 +179,7 @@ def held(norm: Callable[[Tensor], Tensor], rows: Tensor, added: Tensor) -> Tenso
     gain = made(_PROBE * signs) * _root_mean_square(centred(signs)) / centred(signs)
     whole = gain * centred(own)
     scale = (found * whole).sum(-1, keepdim=True) / (whole * whole).sum(-1, keepdim=True)
-    if not _near(scale * whole, found):
+    if not near(scale * whole, found):
         raise NotDirect("a norm on the way to the logits is neither a LayerNorm nor an RMSNorm.")
     return (scale * gain * centred(added.to(wide))).to(rows.dtype)
 
@@ -164,7 +188,7 @@ def _root_mean_square(vectors: Tensor) -> Tensor:
     return vectors.pow(2).mean(-1, keepdim=True).sqrt()
 
 
-def _near(found: Tensor, expected: Tensor) -> bool:
+def near(found: Tensor, expected: Tensor) -> bool:
     """Return whether two computations agree as far as the precision goes, relative to the largest entry.
 
     Some models compute norms and attention in float32 whatever their weights are.

@@ -10,7 +10,6 @@ from dataclasses import replace
 import ipywidgets as w
 import numpy as np
 
-from ..engine.direct import DirectPath
 from ..engine.handle import ModelHandle
 from ..engine.inspect import Cell, Inspection, Inspector
 from ..engine.patch import check_plan
@@ -24,9 +23,11 @@ from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
 from .lines import last_maker, note_of
 from .live import LiveMap
-from .opened import LOOKED_AT, Opened, Patches, drawn, fitting, open_cell, patches_of
-from .outputs import empty_output, output_of, path_of
-from .panels import attention_rows, empty_parts, empty_tables, part_values, prediction_tables
+from .looking import Look, look
+from .neurons import Neurons
+from .opened import LOOKED_AT, Opened, Patches, drawn, open_cell, patches_of
+from .outputs import empty_output
+from .panels import empty_parts, empty_tables, part_values, prediction_tables
 from .text import Line
 
 _HINT = "Select a cell to see the heads behind it, and what the model would say."
@@ -55,10 +56,11 @@ class Drilldown:
         self._seen: tuple[Patches, Inspection] | None = None
         self.hint = Line("pw-x-dim", "pw-x-hint", text=_HINT)
         self.path, self.error = Line("pw-x-path"), Line("pw-x-error")
-        self.back = w.Button(description="Back to the cell", tooltip="close the head")
+        self.back = w.Button(description="Back to the cell", tooltip="close the head or the neuron")
         self.back.add_class("pw-x-back")
-        self.back.on_click(lambda _: self._close_head())
+        self.back.on_click(lambda _: self._close_part())
         self.heads = LiveMap(group, compact=True)
+        self.neurons = Neurons(handle, group, lock, submit, encode, self.open_neuron)
         self.parts = Heatmap([], None, group=group, compact=True)
         self.attention = AttentionView(group=group)
         self.output = Predictions(group=group, quantity="logit")
@@ -70,7 +72,7 @@ class Drilldown:
         head = w.Box([self.path, self.back])
         head.add_class("pw-x-crumb")
         head_cards = [self._attention_card, self._output_card]
-        cards = [self._heads_card, self._parts_card, *head_cards, self._predictions_card]
+        cards = [self._heads_card, self.neurons.box, self._parts_card, *head_cards, self._predictions_card]
         self.box = w.VBox([self.hint, head, self.error, *cards])
         self.box.add_class("pw-x-side")
         self._arrange()
@@ -90,6 +92,7 @@ class Drilldown:
         with self._lock:
             self._drop_heads()
             self._inspector = None
+            self.neurons.close()
             self._show(None)
             self.hint.say(_HINT)
 
@@ -105,6 +108,7 @@ class Drilldown:
             self._drop_heads()
             opened = open_cell(self._handle, plan, metric, cell)
             position = opened.position
+            self.neurons.open(opened)
             if position is not None:
                 self.heads.blank(self._heads_grid(opened), {"title": self._heads_title(opened, position)})
                 self._submit(lambda: self._sweep_heads(opened, position))
@@ -116,14 +120,22 @@ class Drilldown:
             opened = self._opened
             if opened is not None:
                 same = opened.own == (layer, head) and opened.plan.name == "z"
-                self._show(replace(opened, chosen=None if same else (layer, head)))
+                self._show(replace(opened, chosen=None if same else (layer, head), neuron=None))
+
+    def open_neuron(self, neuron: int) -> None:
+        """Open a neuron of the open cell's layer, at the cell's token."""
+        with self._lock:
+            if self._opened is not None:
+                self.heads.select(())
+                self._show(replace(self._opened, chosen=None, neuron=neuron))
 
     def rescore(self, metric: str) -> None:
         """Show the same cell and head in another metric; nothing is run again."""
         with self._lock:
             if self._opened is None:
                 return
-            opened = self._opened = replace(self._opened, metric=metric)
+            opened = self._opened = self._opened.in_metric(metric)
+            self.neurons.rescore(metric)
             if self._run is not None and opened.position is not None:
                 self._follow_heads(opened, opened.position, self._run, list(self.heads.view.selected))
             if self._seen is None:
@@ -131,11 +143,11 @@ class Drilldown:
             else:
                 self.parts.show(**part_values(opened, *self._seen))
 
-    def _close_head(self) -> None:
+    def _close_part(self) -> None:
         with self._lock:
             if self._opened is not None:
                 self.heads.select(())
-                self._show(replace(self._opened, chosen=None))
+                self._show(replace(self._opened, chosen=None, neuron=None))
 
     def _head_selected(self, row: int, col: int) -> None:
         with self._lock:
@@ -150,6 +162,8 @@ class Drilldown:
         if not self._run or not self._run.error:
             self.error.say("")
         self.path.say(*(opened.path if opened else []))
+        self.neurons.show_activation(None)
+        self.neurons.mark(opened.neuron if opened else None)
         if opened is not None:
             self._show_empty(opened)
         self._arrange()
@@ -169,7 +183,7 @@ class Drilldown:
         shown = {
             self.hint: opened is None,
             self.path: opened is not None,
-            self.back: opened is not None and opened.chosen is not None,
+            self.back: opened is not None and (opened.chosen is not None or opened.neuron is not None),
             self._heads_card: self._run is not None,
             self._parts_card: opened is not None and (opened.head is not None or opened.position is not None),
             self._attention_card: opened is not None and opened.head is not None,
@@ -231,19 +245,14 @@ class Drilldown:
                 self.error.say(_told(run.error))
 
     def _look(self, opened: Opened) -> None:
-        """Run the opened cell's patches once and show next tokens, parts and attention. On the worker thread."""
+        """Show next tokens, parts, and a head's attention and output. On the worker thread."""
         try:
             if opened is not self._opened:
                 return
-            patches, plan = fitting(self._handle, opened), opened.plan
-            path = path_of(self._handle, opened)
-            watch = path.watch if isinstance(path, DirectPath) else None
-            seen = self._inspector_of(plan).look(patches.cells, opened.head, watch=watch)
-            output = output_of(self._handle, opened, patches, path, seen)
+            found = look(self._handle, opened, self._inspector_of(opened.plan))
             with self._lock:
                 if opened is self._opened:
-                    self._show_seen(opened, patches, seen)
-                    self.output.show(**output)
+                    self._show_seen(opened, found)
         except Exception as error:
             if not isinstance(error, PatchError):
                 _LOG.exception("looking into a cell failed")
@@ -262,12 +271,15 @@ class Drilldown:
             self._inspector = kept = (plan, inspector)
         return kept[1]
 
-    def _show_seen(self, opened: Opened, patches: Patches, seen: Inspection) -> None:
-        self._seen = (patches, seen)
-        self.predictions.show(prediction_tables(opened, patches, seen, self._handle.tokenizer))
-        self.parts.show(**part_values(opened, patches, seen))
-        if opened.head is not None:
-            self.attention.show(**attention_rows(opened, opened.head, patches, seen))
+    def _show_seen(self, opened: Opened, found: Look) -> None:
+        self._seen = (found.patches, found.seen)
+        self.predictions.show(prediction_tables(opened, found.patches, found.seen, self._handle.tokenizer))
+        self.parts.show(**part_values(opened, found.patches, found.seen))
+        self.neurons.show_activation(found.activity)
+        if found.output is not None:
+            self.output.show(**found.output)
+        if found.attention is not None:
+            self.attention.show(**found.attention)
 
 
 def _told(error: BaseException) -> str:

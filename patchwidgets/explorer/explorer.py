@@ -156,9 +156,8 @@ class Explorer(HasShelf, w.VBox):
         Raises what went wrong in the run, and TimeoutError after `timeout` seconds; what computes then goes on.
         """
         try:
-            wait_until_idle(
-                self._pause, self._worker, (self._screen, self._drilldown, self._multiples), Deadline.after(timeout)
-            )
+            places = (self._screen, self._drilldown, self._drilldown.neurons, self._multiples)
+            wait_until_idle(self._pause, self._worker, places, Deadline.after(timeout))
         except TimeoutError:
             raise TimeoutError(f"the Explorer was not done after {timeout} s; it goes on.") from None
         run = self._run

@@ -1,4 +1,4 @@
-"""What is open in the drilldown, in data and in words: a cell, perhaps a head from it, and the patches behind them."""
+"""What is open in the drilldown, in data and in words: a cell, perhaps a head or a neuron of it, and their patches."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ Placed = tuple[str, Cell]
 
 @dataclass(frozen=True)
 class Opened:
-    """The cell that is open, and the head opened from it.
+    """The cell that is open, and the head or the neuron opened from it.
 
     Attributes:
         own: the (layer, head) the cell itself is; None where it is no head, or one shared by several query heads.
         chosen: another head, opened from the map of heads.
+        neuron: a neuron of the cell's layer, opened from the list of neurons.
     """
 
     plan: Plan
@@ -35,11 +36,25 @@ class Opened:
     cell: Cell
     own: Head | None = None
     chosen: Head | None = None
+    neuron: int | None = None
 
     @property
     def head(self) -> Head | None:
         """The head whose inputs and attention are shown."""
-        return self.chosen or self.own
+        return None if self.neuron is not None else self.chosen or self.own
+
+    @property
+    def active(self) -> Placed | None:
+        """The neuron whose activation is shown, opened or the cell itself: its site, and its layer and number."""
+        if self.neuron is not None:
+            return "mlp_post", {"layer": self.cell["layer"], "neuron": self.neuron}
+        if "neuron" not in self.cell:
+            return None
+        return self.plan.name, {axis: self.cell[axis] for axis in ("layer", "neuron")}
+
+    def in_metric(self, metric: str) -> Opened:
+        """Return the same in another metric."""
+        return replace(self, metric=metric)
 
     @property
     def position(self) -> int | None:
@@ -70,6 +85,8 @@ class Opened:
         parts: list[str | tuple[str, str]] = [self.plan.name, " \u203a ", (where, "pw-x-here")]
         if self.chosen:
             parts += [" \u203a ", (f"head {name_of(self.chosen)}", "pw-x-here")]
+        if self.neuron is not None:
+            parts += [" \u203a ", (f"neuron {self.cell['layer']}.{self.neuron}", "pw-x-here")]
         return parts
 
     @property
@@ -105,8 +122,12 @@ def open_cell(handle: ModelHandle, plan: Plan, metric: str, cell: Cell) -> Opene
 
 
 def patches_of(handle: ModelHandle, opened: Opened) -> Patches:
-    """Return what to run: "patched" is the opened cell's own patch, and once another head is opened, that head's."""
+    """Return what to run: "patched" is the opened cell's own patch, and once a head or neuron is opened, that one's."""
     own = (opened.plan.name, opened.cell)
+    if opened.neuron is not None:
+        at = {"layer": opened.layer, "pos": opened.position, "neuron": opened.neuron}
+        patches = patches_of(handle, replace(opened, neuron=None, own=None, chosen=None))
+        return replace(patches, patched=("mlp_post", at))
     if opened.head is None:
         there = [site for site in PARTS if get_site(site).hook_name(opened.layer) in handle.hooks]
         at = {"layer": opened.layer, "pos": opened.position}
@@ -128,7 +149,9 @@ def fitting(handle: ModelHandle, opened: Opened) -> Patches:
 
 
 def label_of(opened: Opened, placed: Placed) -> str:
-    """Return which patch a patched run is: the opened cell's, or the opened head's output."""
+    """Return which patch a patched run is: the opened cell's, the opened head's output, or the opened neuron's."""
+    if opened.neuron is not None:
+        return f"neuron {opened.cell['layer']}.{opened.neuron}"
     if opened.chosen is None or placed == (opened.plan.name, opened.cell):
         return "this cell"
     return f"head {name_of(opened.chosen)}"

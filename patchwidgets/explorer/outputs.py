@@ -60,15 +60,17 @@ def output_of(
         return {**empty, "tables": [], "note": f"Not shown: {path}"}
     kept = seen.kept[:3]
     try:
-        for run in kept[:2]:
-            path.check(run)
+        for run, name in zip(kept, RUNS, strict=False):
+            path.check(run, name)
         for run, logits in zip(kept, seen.logits, strict=False):
             path.check_logits(run, logits)
-        added = [path.logits(run, path.heads(run, opened.head[1])).mean(0) for run in kept]
+        names = (*RUNS, opened.plan.patch.base)
+        written = [path.heads(run, opened.head[1], name) for run, name in zip(kept, names, strict=True)]
+        added = [path.logits(run, rows).mean(0) for run, rows in zip(kept, written, strict=True)]
     except PatchError as error:
         return {**empty, "tables": [], "note": f"Not shown: {error}"}
-    pair, base = opened.plan.pair, opened.plan.patch.base
-    shown = zip(empty["tables"], added, (*RUNS, base), strict=True)
+    pair = opened.plan.pair
+    shown = zip(empty["tables"], added, names, strict=True)
     tables = [{**table, **_table(pair, logits, path.at[run], handle.tokenizer)} for table, logits, run in shown]
     absent = [f" The {run} run has no token there." for run in RUNS if path.at[run] is None]
     note = _MEANING + (_CAPPED if path.capped else "") + _where(opened) + "".join(absent)

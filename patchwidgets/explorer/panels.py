@@ -1,4 +1,4 @@
-"""What the drilldown's views show of what is open: next tokens, parts and a head's attention, as their traits."""
+"""What the drilldown's views show of what is open: next tokens and parts, as their traits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ..metrics import gap_too_small, get_metrics
 from ..tokens import Tokenizer
 from ..views import label_columns
 from ..words import meaning
-from .opened import Head, Opened, Patches, drawn, label_of, meant_by, name_of
-from .slots import column_of, spread, token_columns_of
+from .opened import Opened, Patches, label_of, meant_by
 
 _TOP = 6
 _UNSUMMED = (
@@ -61,21 +60,6 @@ def part_values(opened: Opened, patches: Patches, seen: Inspection) -> dict[str,
         "quantity": "effect" if small else "normalized",
         "limit": float(np.abs(effect).max(initial=0.0) or 1.0) if small else 1.0,
         "state": "done",
-    }
-
-
-def attention_rows(opened: Opened, head: Head, patches: Patches, seen: Inspection) -> dict[str, Any]:
-    """Return a head's attention in the runs, over the columns of both prompts."""
-    pair, base = opened.plan.pair, opened.plan.patch.base
-    chosen = [0, 1, 2, *([len(seen.attention) - 1] if patches.own else [])]
-    runs = ["clean", "corrupted", *[base] * (len(chosen) - 2)]
-    extra = {} if opened.position is None else {"dest": column_of(pair, base, opened.position)}
-    return {
-        "columns": token_columns_of(pair),
-        "runs": runs_of(opened, patches),
-        "patterns": spread(pair, [seen.attention[i] for i in chosen], runs),
-        "title": f"Attention of head {name_of(head)}{drawn(opened)}",
-        **extra,
     }
 
 

@@ -130,6 +130,12 @@ def spread(pair: EncodedPair, patterns: Sequence[np.ndarray], runs: Sequence[str
     return found
 
 
+def spread_row(pair: EncodedPair, values: np.ndarray, run: str) -> np.ndarray:
+    """Return a run's [pos] values over the columns, NaN where the run has no token."""
+    at = [column[_side(run)] for column in columns_of(pair)]
+    return np.array([np.nan if position is None else values[position] for position in at])
+
+
 def _side(run: str) -> int:
     return 0 if run == "clean" else 1
 

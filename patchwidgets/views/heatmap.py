@@ -41,9 +41,9 @@ class Heatmap(View):
     interval that includes zero, a ring and that together, or 3 and 8 for a word alone. `words` holds the plain strings
     `title`, `unit`, `sentence`, `high`, `near_zero`, `negative`, `origin` and `note`, a line below the map; `implied`,
     `estimated`, `pending` and `unavailable` in it replace the key's own words, `mark_1` and so on tell the marks,
-    `mark_1_short` in one word. `row_keys` and `col_keys` name what rows and columns stand for, e.g. `{"layer": 3}`;
-    they link views of one group. A separator is drawn below row `line`. `means` says whether the page shows
-    `mean_sizes`. Arrays of another shape raise `PatchError`.
+    `mark_1_short` in one word, and `value` names plain values that stand in `effect`. `row_keys` and `col_keys` name
+    what rows and columns stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row
+    `line`. `means` says whether the page shows `mean_sizes`. Arrays of another shape raise `PatchError`.
 
     Read values with `value` and `array`: the binary traits exist for the page alone.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import patchwidgets as pw
+from patchwidgets.engine.baseline import RUNS
 from patchwidgets.engine.direct import ENTERING, DirectPath, NotDirect, held
 from patchwidgets.engine.handle import ModelHandle, handle_of
 from patchwidgets.engine.inspect import Inspection, inspect_cells
@@ -56,8 +57,8 @@ def looked(family: Family, layer: int, at: dict[str, int | None] = EVERYWHERE) -
     seen = inspect_cells(handle, pair, Patch("denoise"), [CELL], watch=path.watch)
     for run, logits in zip(seen.kept, seen.logits, strict=True):
         path.check_logits(run, logits)
-    for run in seen.kept[:2]:
-        path.check(run)
+    for run, name in zip(seen.kept, RUNS, strict=False):
+        path.check(run, name)
     return path, seen
 
 
@@ -82,7 +83,7 @@ def test_all_that_is_added_directly_is_the_logits(name: str) -> None:
     for layer in range(LAYERS):
         path, seen = looked(family, layer)
         run = seen.kept[0]
-        added = torch.stack([path.heads(run, head)[0] for head in range(HEADS)])
+        added = torch.stack([path.heads(run, head, "clean")[0] for head in range(HEADS)])
         written = family.bare.get_submodule(OUTPUTS.get(name, "model.layers.{}.self_attn.o_proj").format(layer))
         bias = getattr(written, "bias", None)
         rows = [*added, Hook(family.bare, ADDRESSES[name]["mlp_out"], layer).read(ids)[LAST]]
@@ -121,7 +122,7 @@ def test_in_float64_it_is_exactly_the_logit_difference(name: str) -> None:
         seen = inspect_cells(handle, pair, Patch("denoise"), [], watch=watch)
         run = seen.kept[0]
         entered, attended, mlp = (run[hook][:, 0] for hook in hooks)
-        heads = [path.heads(run, head) for head in range(HEADS)]
+        heads = [path.heads(run, head, "clean") for head in range(HEADS)]
         bias = attended - sum(heads)
         for row in [*heads, bias, mlp, *([entered] if layer == 0 else [])]:
             logits = path.logits(run, row)[0]
@@ -183,7 +184,7 @@ def test_a_head_by_hand(name: str, dtype: torch.dtype, at: int) -> None:
     path, seen = looked(family, 1, {"clean": at, "corrupted": at})
     for run, ids in zip(seen.kept, (CLEAN, CORRUPTED), strict=False):
         for head in range(HEADS):
-            found = path.logits(run, path.heads(run, head))
+            found = path.logits(run, path.heads(run, head, "clean"))
             expected = by_hand(family, ids, at, head).detach()
             np.testing.assert_allclose(
                 found[0].double(), expected, rtol=0, atol=allowed(family, float(expected.abs().max()))
@@ -197,12 +198,20 @@ def test_the_patched_head_has_the_source_runs_output_and_its_own_runs_scale(name
     path, seen = looked(family, 1)
     clean, _, patched = seen.kept
     head = CELL[1]["head"]
-    np.testing.assert_allclose(path.heads(patched, head), path.heads(clean, head), rtol=0, atol=1e-10)
+    np.testing.assert_allclose(
+        path.heads(patched, head, "corrupted"), path.heads(clean, head, "clean"), rtol=0, atol=1e-10
+    )
     mixed = {**clean, ENTERING: patched[ENTERING]}
     np.testing.assert_allclose(
-        path.logits(patched, path.heads(patched, head)), path.logits(mixed, path.heads(clean, head)), rtol=0, atol=1e-10
+        path.logits(patched, path.heads(patched, head, "corrupted")),
+        path.logits(mixed, path.heads(clean, head, "clean")),
+        rtol=0,
+        atol=1e-10,
     )
-    assert not np.allclose(path.logits(patched, path.heads(patched, head)), path.logits(clean, path.heads(clean, head)))
+    assert not np.allclose(
+        path.logits(patched, path.heads(patched, head, "corrupted")),
+        path.logits(clean, path.heads(clean, head, "clean")),
+    )
 
 
 def test_every_draw_has_its_own() -> None:
@@ -212,11 +221,13 @@ def test_every_draw_has_its_own() -> None:
     path = DirectPath(handle, pair, 1, EVERYWHERE)
     seen = inspect_cells(handle, pair, Patch("denoise"), [CELL], watch=path.watch, intervention=Noise(1.0, samples=3))
     run = seen.kept[2]
-    found = path.logits(run, path.heads(run, 2))
+    found = path.logits(run, path.heads(run, 2, "clean"))
     assert found.shape[0] == 3
     for draw in range(3):
         alone = {hook: kept[draw : draw + 1] for hook, kept in run.items()}
-        np.testing.assert_allclose(found[draw], path.logits(alone, path.heads(alone, 2))[0], rtol=0, atol=1e-10)
+        np.testing.assert_allclose(
+            found[draw], path.logits(alone, path.heads(alone, 2, "clean"))[0], rtol=0, atol=1e-10
+        )
     assert not np.allclose(found[0], found[1])
 
 
@@ -249,10 +260,10 @@ def test_a_run_that_is_not_what_its_parts_make_is_refused() -> None:
     path = DirectPath(handle, pair, 1, EVERYWHERE)
     seen = inspect_cells(handle, pair, Patch("denoise"), [], watch=path.watch)
     attended, middle = "blocks.1.hook_attn_out", "blocks.1.hook_resid_mid"
-    path.check(seen.kept[0])
+    path.check(seen.kept[0], "clean")
     with pytest.raises(NotDirect, match="between W_O of layer 1 and the residual stream"):
-        path.check({**seen.kept[0], attended: 0.9 * seen.kept[0][attended]})
+        path.check({**seen.kept[0], attended: 0.9 * seen.kept[0][attended]}, "clean")
     with pytest.raises(NotDirect, match="layer 1 does not add its attention"):
-        path.check({**seen.kept[0], middle: 0.9 * seen.kept[0][middle]})
+        path.check({**seen.kept[0], middle: 0.9 * seen.kept[0][middle]}, "clean")
     with pytest.raises(NotDirect, match="between its unembedding and its logits"):
         path.check_logits(seen.kept[0], 0.9 * seen.logits[0])

@@ -250,6 +250,30 @@ def test_attention_of_another_shape_or_run_is_refused() -> None:
         AttentionView(token_columns(["a"]), {"base": "base"}, [[[1.0]]])
 
 
+def test_attention_has_other_choices() -> None:
+    weights, difference = np.eye(2)[None], np.array([[[0.0, 0.0], [-0.5, 0.5]]])
+    more = [{"label": "Difference", "runs": {"difference": "clean - corrupted"}, "patterns": difference, "limit": 0.5}]
+    view = AttentionView(token_columns(["a", "b"]), {"clean": "clean"}, weights, more=more)
+    assert view.more == [
+        {
+            "label": "Difference",
+            "note": "",
+            "runs": [{"name": "difference", "label": "clean - corrupted"}],
+            "limit": 0.5,
+        }
+    ]
+    np.testing.assert_array_equal(np.frombuffer(view.patterns, "<f4").reshape(2, 2, 2), [weights[0], difference[0]])
+    view._handle({"type": "choose", "choice": 1})
+    assert view.chosen == 1
+    for wrong in (2, -1, True, "1", None):
+        view._handle({"type": "choose", "choice": wrong})
+        assert view.chosen == 1
+    with pytest.raises(PatchError, match="unknown run 'difference'"):
+        view.show(view.columns, {"clean": "clean"}, weights, more=[{**more[0], "limit": 0.0}])
+    with pytest.raises(PatchError, match="patterns has shape"):
+        view.show(view.columns, {"clean": "clean"}, weights, more=[{**more[0], "patterns": weights[0]}])
+
+
 def test_predictions_are_checked() -> None:
     row = {"token": " Mary", "prob": np.float32(0.5), "logit": 3}
     view = Predictions([{"name": "clean", "label": "clean", "rows": [row]}])

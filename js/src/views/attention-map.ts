@@ -1,7 +1,7 @@
-import { surface, weightColour } from "../colour";
+import { surface } from "../colour";
 import { el, fit, place } from "../dom";
 import { locate } from "../geometry";
-import type { RunName } from "../model";
+import type { AttentionRun } from "../model";
 import type { Theme } from "../theme";
 
 /** The whole pattern of one run as a small square: a row per destination, a column per source. */
@@ -13,7 +13,7 @@ export class AttentionMap {
   readonly #col = el("div", "pw-band");
 
   constructor(
-    readonly run: { name: RunName; label: string },
+    readonly run: AttentionRun,
     n: number,
     readonly size: number,
   ) {
@@ -27,7 +27,7 @@ export class AttentionMap {
     this.node.append(box, el("figcaption", `pw-${run.name}`, run.label));
   }
 
-  draw(pattern: Float32Array, theme: Theme): void {
+  draw(pattern: Float32Array, theme: Theme, fill: (value: number) => string): void {
     const ready = fit(this.canvas, this.size, this.size);
     if (!ready) return;
     const { g } = ready;
@@ -37,8 +37,8 @@ export class AttentionMap {
     for (let dest = 0; dest < n; dest++) {
       for (let src = 0; src < n; src++) {
         const weight = pattern[dest * n + src];
-        if (Number.isNaN(weight) || (src > dest && !(weight > 0))) continue;
-        g.fillStyle = weightColour(theme, this.run.name, weight).fill;
+        if (Number.isNaN(weight) || (src > dest && !weight)) continue;
+        g.fillStyle = fill(weight);
         const [x, y] = [this.#edges[src], this.#edges[dest]];
         g.fillRect(x, y, this.#edges[src + 1] - x - gap, this.#edges[dest + 1] - y - gap);
       }

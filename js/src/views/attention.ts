@@ -1,6 +1,5 @@
 import { hover, matches, onHover } from "../bus";
 import { float32 } from "../codec";
-import { weightColour } from "../colour";
 import { coalesce, el, fit, place } from "../dom";
 import { GAP, type GridPlan, locate, MONO, planGrid } from "../geometry";
 import { Header } from "../header";
@@ -8,9 +7,9 @@ import { handled } from "../keys";
 import type { AttentionState, Keys, RenderProps } from "../model";
 import { printed, printing } from "../paint";
 import { createRoot, type Root } from "../root";
-import type { PositionStore } from "../store";
+import type { AttentionStore } from "../store";
 import { table } from "../table";
-import { decimal } from "../text";
+import { type Choice, ChoiceBar, choicesOf, chosenOf } from "./attention-choice";
 import { AttentionMap } from "./attention-map";
 
 const ROW_H = 22;
@@ -20,11 +19,12 @@ const WORTH_PRINTING = 0.05;
 const SMALL_PRINT = { font: `8.5px ${MONO}`, room: 3 }; // for columns of 16 to 19 pixels
 const NARROWEST_PRINTED = 16;
 
-/** One head's attention in the runs: a row per run for the chosen destination, and a small map per run below. */
+/** One head's attention in the runs, or how they differ: a row per run for the chosen destination, small maps below. */
 export class AttentionView {
   readonly #root: Root;
   readonly end: () => void;
   readonly #top = el("div", "pw-top");
+  readonly #choices = new ChoiceBar((index) => this.store.show(index));
   readonly #scroll = el("div", "pw-scroll");
   readonly #corner = el("div", "pw-corner");
   readonly #header = new Header();
@@ -36,12 +36,12 @@ export class AttentionView {
   readonly #note = el("p", "pw-note");
   readonly #table = el("div", "pw-tablebox");
   #plan!: GridPlan;
-  #patterns: Float32Array = new Float32Array(0);
+  #choice!: Choice;
   #small: AttentionMap[] = [];
 
   constructor(
     props: RenderProps<AttentionState>,
-    readonly store: PositionStore<AttentionState, "dest">,
+    readonly store: AttentionStore,
   ) {
     const built = createRoot(props, "pw-attention", () => this.layout());
     this.#root = built.root;
@@ -56,7 +56,7 @@ export class AttentionView {
     this.#scroll.setAttribute("role", "group");
     this.#table.hidden = true;
     this.#table.tabIndex = 0;
-    node.prepend(this.#top, this.#scroll, this.#table, this.#maps, this.#note);
+    node.prepend(this.#top, this.#choices.node, this.#scroll, this.#table, this.#maps, this.#note);
     const relayout = coalesce(() => !signal.aborted && this.layout());
     signal.addEventListener(
       "abort",
@@ -82,10 +82,12 @@ export class AttentionView {
 
   layout(): void {
     const state = this.#state;
-    const runs = state.get("runs");
     const { node } = this.#root;
-    this.#patterns = float32(state.get("patterns"));
+    const { chosen } = this.store;
+    this.#choice = chosenOf(state, chosen, float32(state.get("patterns")), this.#root.theme());
+    const { runs } = this.#choice;
     node.hidden = runs.length === 0 || this.#length === 0;
+    this.#choices.draw(choicesOf(state), chosen);
     const available = this.#root.width() || 320;
     const rows = runs.map((run) => run.label);
     this.#plan = planGrid({
@@ -109,9 +111,10 @@ export class AttentionView {
       }),
     );
     this.#drawMaps(available);
-    const numbers = this.#print ? `, numbers from ${WORTH_PRINTING} up` : "";
+    const legend = this.#choice.legend(this.#print ? String(WORTH_PRINTING) : "");
     const gaps = this.#plan.cells.some((cell) => cell.gap) ? ` ${GAP}: the run has no token there.` : "";
-    this.#note.textContent = `Shade: square root of the weight${numbers}. Click a row of a map to see that token\u2019s row.${gaps}`;
+    const told = this.#choice.told.note ? `\n${this.#choice.told.note}` : "";
+    this.#note.textContent = `${legend} Click a row of a map to see that token\u2019s row.${gaps}${told}`;
     this.#showDest();
   }
 
@@ -122,14 +125,14 @@ export class AttentionView {
   }
 
   #drawMaps(available: number): void {
-    const state = this.#state;
-    const runs = state.get("runs");
+    const { runs, values } = this.#choice;
     const n = this.#length;
     const room = Math.floor((available + MAP_GAP) / Math.max(1, runs.length)) - MAP_GAP - 2;
     const size = Math.max(40, Math.min(168, room));
     this.#small = runs.map((run, r) => {
       const map = new AttentionMap(run, n, size);
-      map.draw(this.#patterns.subarray(r * n * n, (r + 1) * n * n), this.#root.theme());
+      const fill = (value: number) => this.#choice.colour(run, value).fill;
+      map.draw(values.subarray(r * n * n, (r + 1) * n * n), this.#root.theme(), fill);
       return map;
     });
     this.#maps.replaceChildren(...this.#small.map((map) => map.node));
@@ -137,7 +140,7 @@ export class AttentionView {
 
   #weight(run: number, src: number, dest = this.#dest): number {
     const n = this.#length;
-    return this.#patterns[(run * n + dest) * n + src] ?? NaN;
+    return this.#choice.values[(run * n + dest) * n + src] ?? NaN;
   }
 
   #token(position: number): string {
@@ -154,7 +157,7 @@ export class AttentionView {
     const { number, full } = this.#plan.cells[dest];
     const from = el("span", "pw-dest", `from position ${number} `);
     from.append(el("b", "", full));
-    this.#top.replaceChildren(title, from);
+    this.#top.replaceChildren(title, ...this.#choice.bar(), from);
     this.#header.mark("pw-on", new Set([dest]));
     for (const map of this.#small) map.choose(dest);
     const help = "Up and down choose the position it comes from, T shows a table.";
@@ -167,23 +170,22 @@ export class AttentionView {
     const ready = fit(this.#canvas, this.#plan.width, this.#plan.gridH);
     if (!ready) return;
     const { g } = ready;
-    const theme = this.#root.theme();
     const cellW = this.#plan.edges[1];
     g.textAlign = "center";
     g.textBaseline = "middle";
     const print = this.#print;
     if (print) g.font = print.font;
-    this.#state.get("runs").forEach((run, r) => {
+    this.#choice.runs.forEach((run, r) => {
       for (let src = 0; src < this.#length; src++) {
         const weight = this.#weight(r, src);
         // The future is not attended to, nor is a token that is not there: no cell rather than a zero.
-        if (Number.isNaN(weight) || (src > dest && !(weight > 0))) continue;
-        const { fill, ink } = weightColour(theme, run.name, weight);
+        if (Number.isNaN(weight) || (src > dest && !weight)) continue;
+        const { fill, ink } = this.#choice.colour(run, weight);
         g.fillStyle = fill;
         g.beginPath();
         g.roundRect(this.#plan.edges[src], r * ROW_H, cellW - 1, ROW_H - 1, 2);
         g.fill();
-        if (!print || !(weight >= WORTH_PRINTING)) continue;
+        if (!print || !(Math.abs(weight) >= WORTH_PRINTING)) continue;
         g.fillStyle = ink;
         g.fillText(printed(weight, 1, print.room), this.#plan.edges[src] + (cellW - 1) / 2, (r + 0.5) * ROW_H);
       }
@@ -193,12 +195,16 @@ export class AttentionView {
   /** The strongest source of each run, in words. */
   #summary(): string {
     const strongest = (run: number) => {
+      const size = (src: number) => Math.abs(this.#weight(run, src));
       let best = 0;
-      for (let src = 1; src < this.#length; src++) if (!(this.#weight(run, best) >= this.#weight(run, src))) best = src;
+      for (let src = 1; src < this.#length; src++) if (!(size(best) >= size(src))) best = src;
       const weight = this.#weight(run, best);
-      return Number.isNaN(weight) ? "no token here" : `most to position ${this.#token(best)} ${decimal(weight)}`;
+      const most = this.#choice.differs ? "differs most at" : "most to";
+      return Number.isNaN(weight)
+        ? "no token here"
+        : `${most} position ${this.#token(best)} ${this.#choice.say(weight)}`;
     };
-    const runs = this.#state.get("runs").map((run, r) => `${run.label}: ${strongest(r)}`);
+    const runs = this.#choice.runs.map((run, r) => `${run.label}: ${strongest(r)}`);
     return `from position ${this.#token(this.#dest)}. ${runs.join("; ")}.`;
   }
 
@@ -216,8 +222,8 @@ export class AttentionView {
     this.#mark(keys);
     hover(this.#state.get("group"), keys);
     if (!rect || src < 0) return this.#root.tip.hide();
-    const lines = this.#state.get("runs").map(({ name, label }, r) => {
-      return { name: label, value: decimal(this.#weight(r, src, dest)), className: `pw-${name}` };
+    const lines = this.#choice.runs.map(({ name, label }, r) => {
+      return { name: label, value: this.#choice.say(this.#weight(r, src, dest)), className: `pw-${name}` };
     });
     this.#root.tip.show(rect, `from ${this.#token(dest)} to ${this.#token(src)}`, lines);
   }
@@ -297,10 +303,10 @@ export class AttentionView {
   }
 
   #fillTable(): void {
-    const runs = this.#state.get("runs");
+    const { runs } = this.#choice;
     const names = this.#plan.cells.map((c) => `${c.number} ${c.gap === "clean" ? c.corrupted : c.clean}`);
     const caption = `${this.#state.get("title")}, from position ${this.#plan.cells[this.#dest].number}`;
-    const cell = (src: number, run: number) => decimal(this.#weight(run, src));
+    const cell = (src: number, run: number) => this.#choice.say(this.#weight(run, src));
     this.#table.setAttribute("aria-label", `${caption}, as a table. Escape returns to the map.`);
     this.#table.replaceChildren(
       table({ caption, corner: "to", rows: names, cols: runs.map((run) => run.label), cell }),
