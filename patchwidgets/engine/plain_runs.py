@@ -11,7 +11,7 @@ from .lanes import Lane
 from .memory import budget_for, element_bytes
 from .replay.parts import Stack
 from .replay.tape import Tapes
-from .unchanged import hung_on, state_of
+from .unchanged import hung_on, state_of, sums_of
 
 _ROWS = 4
 """Both runs, each twice."""
@@ -21,7 +21,7 @@ class PlainRuns:
     """Both runs of a pair with activations, kept as long as the model computes as it did.
 
     `spare` are hooks that are wanted later: where they fit into a part of the free memory they are kept from the first
-    time on. A write to a weight's `data` in place is not seen; patched runs are held against these all the same.
+    time on.
     """
 
     def __init__(self, handle: ModelHandle, lane: Lane, base: str, spare: Sequence[str] = ()) -> None:
@@ -57,7 +57,9 @@ class PlainRuns:
 
     def _now(self) -> Hashable | None:
         bridge = self._handle.bridge
-        return None if foreign_hooks(self._handle.hooks) or hung_on(bridge) else state_of(bridge)
+        state = None if foreign_hooks(self._handle.hooks) or hung_on(bridge) else state_of(bridge)
+        # A replayed run shows only what changed above its cell: below it stand these runs, right or wrong.
+        return None if state is None else (state, sums_of(bridge))
 
     def _fits(self, hooks: Sequence[str]) -> bool:
         """Return whether the hooks' activations are small beside what is free."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
+import torch
 from torch import nn
 
 from .model import HookPoint
@@ -53,3 +54,9 @@ def state_of(bridge: Any) -> Hashable | None:
     if any(weight.is_inference() for weight in weights):
         return None
     return tuple((weight.data_ptr(), weight._version) for weight in weights), fingerprint(bridge)
+
+
+def sums_of(bridge: Any) -> tuple[float, ...]:
+    """Return every weight's sum: what a write to its `data` in place changes too. It reads the whole model."""
+    weights = {(each.data_ptr(), each.shape): each.detach() for each in (*bridge.parameters(), *bridge.buffers())}
+    return tuple(float(each.sum(dtype=torch.promote_types(each.dtype, torch.float32))) for each in weights.values())

@@ -136,6 +136,17 @@ def test_what_was_looked_at_through_hooks_is_replayed_the_next_time() -> None:
     assert made == []
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(3, 4)], ids=["all", "one token's"])
+def test_a_write_to_a_weights_data_below_the_cell_is_seen(rows: slice) -> None:
+    model: Any = models.bridge("llama")
+    looker = inspector(handle_of(model), sites=("resid_pre",))
+    before = looker.look(CELLS[2:3])
+    model.original_model.get_input_embeddings().weight.data[rows] *= 1.5
+    after = looker.look(CELLS[2:3])
+    assert not torch.allclose(before.logits[0], after.logits[0])
+    assert_same(after, inspector(handle_of(model)).look(CELLS[2:3]))
+
+
 def test_a_model_with_hooks_of_its_own_is_looked_at_through_hooks() -> None:
     model: Any = models.bridge("gpt2")
     plainly = inspector(handle_of(model), sites=("resid_pre",))
