@@ -108,6 +108,7 @@ class BlockRun(Run):
         hooked = one if one.why_hooked else other
         sweep.check = both_checks(one.check, other.check)
         sweep.engine, sweep.why_hooked = hooked.engine, hooked.why_hooked
+        sweep.finals = None if one.finals is None else other.finals  # Of both: they are kept in one place.
         run.patched[:] = np.concatenate([before.patched, after.patched], 1)
         run.status[:] = after.status
         run.warning = sweep.gap_warning()
@@ -119,8 +120,8 @@ class BlockRun(Run):
 
 
 def both_checks(one: Check, other: Check) -> Check:
-    """Return the checks of two parts of a sweep as one."""
+    """Return the checks of two blocks of pairs as one; a cell counts when it was checked, or reused, in both."""
     return Check(
-        one.controls + other.controls, max(one.worst, other.worst), one.remeasured + other.remeasured,
-        max(one.apart, other.apart), [*one.wrong, *other.wrong], one.reused + other.reused,
+        one.controls + other.controls, max(one.worst, other.worst), min(one.remeasured, other.remeasured),
+        max(one.apart, other.apart), [*one.wrong, *other.wrong], min(one.reused, other.reused),
     )  # fmt: skip

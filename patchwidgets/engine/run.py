@@ -161,7 +161,7 @@ class Run:
             if sys.stderr is not None and sys.stderr.isatty():
                 self._wait_with_bar(timeout)
             elif not self._settled.wait(timeout):
-                raise TimeoutError(f"the sweep has measured {self._done} of {self.total} cells and goes on.")
+                raise TimeoutError(f"the sweep has measured {self._told} and goes on.")
         except KeyboardInterrupt:
             self.cancel()
             raise
@@ -202,7 +202,11 @@ class Run:
         state = "running"
         if self.finished:
             state = "failed" if self._error else "cancelled" if self.cancelled else "done"
-        return f"Run({state}, {self._done} of {self.total} cells)"
+        return f"Run({state}, {self._told})"
+
+    @property
+    def _told(self) -> str:
+        return f"{self._done} of {self.total} {self.counts}"
 
     def _quiet_wait(self) -> PatchResult:
         self._settled.wait()
@@ -215,7 +219,7 @@ class Run:
                 bar.update(self._done - bar.n)
                 waited += 0.1
                 if timeout is not None and waited >= timeout:
-                    raise TimeoutError(f"the sweep has measured {self._done} of {self.total} cells and goes on.")
+                    raise TimeoutError(f"the sweep has measured {self._told} and goes on.")
             bar.update(self._done - bar.n)
 
     def _work(self, work: Work) -> None:

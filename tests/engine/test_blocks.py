@@ -62,7 +62,8 @@ def test_every_block_is_the_sweep_of_the_pairs_so_far(gpt2: TransformerBridge, s
             np.testing.assert_allclose(found.data[name], asked.data[name], rtol=0, atol=1e-6)
         same = ("pairs", "n", "site", "direction", "tokens", "texts")
         assert [found.provenance[name] for name in same] == [asked.provenance[name] for name in same]
-    assert whole[11].check["remeasured"] > 0
+    assert whole[11].check["remeasured"] == asked.check["remeasured"] > 0
+    assert repr(run) == f"Run(done, {run.total} of {run.total} cells in single pairs)"
     assert whole[11].check["worst_difference"] < 1e-4
 
 

@@ -11,14 +11,19 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.datasets import Dataset
-from patchwidgets.engine.patch import patch
+from patchwidgets.engine.blocks import start_in_blocks
+from patchwidgets.engine.handle import handle_of
+from patchwidgets.engine.patch import encode, patch
+from patchwidgets.engine.plan import make_plan
 from patchwidgets.engine.replay.engine import Replay
 from patchwidgets.engine.replay.finals import _FINALS
 from patchwidgets.errors import PatchError
-from patchwidgets.interventions import Noise, Scale, Vector, Zero
+from patchwidgets.interventions import Noise, Patch, Scale, Vector, Zero
 from patchwidgets.joint import Joint
+from patchwidgets.metrics import get_metrics
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult
+from patchwidgets.sites import get_site
 from tests import models
 
 
@@ -346,3 +351,14 @@ def test_asking_for_an_unknown_engine_is_still_refused(model: TransformerBridge)
     with pytest.raises(PatchError, match="engine"):
         patch(model, models.PAIR, "resid_pre", engine="replya")
     del held
+
+
+def test_blocks_of_a_dataset_leave_their_cells_to_the_next_sweep(model: Any) -> None:
+    handle = handle_of(model)
+    site = get_site("z")
+    plan = make_plan(
+        handle, encode(handle, models.five_pairs()), site, site.by[0], Patch("denoise"), get_metrics(["logit_diff"]), {}
+    )
+    first, again = (start_in_blocks(handle, plan, lambda over: ()).wait() for _ in range(2))
+    assert (first.check["reused"], again.check["reused"]) == (0, len(plan.order))
+    np.testing.assert_allclose(again.data["patched"], first.data["patched"], rtol=0, atol=1e-12)
