@@ -21,6 +21,7 @@ from ..errors import PatchError
 from ..grid import Grid, Tokens, make_grid
 from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
+from .kept import key_of
 from .lines import last_maker, note_of
 from .live import LiveMap
 from .looking import Look, look
@@ -263,7 +264,7 @@ class Drilldown:
     def _inspector_of(self, plan: Plan) -> Inspector:
         """Return what looks at a sweep's cells: the plain runs are made for the first one."""
         kept = self._inspector
-        if kept is None or kept[0] is not plan:
+        if kept is None or key_of(kept[0]) != key_of(plan):  # Over a dataset each opening has its own plan.
             inspector = Inspector(
                 self._handle, plan.pair, plan.patch, intervention=plan.intervention, metric=plan.metrics[0],
                 encode=self._encode, sites=sorted({*LOOKED_AT, *(site.name for site in plan.sites)}),

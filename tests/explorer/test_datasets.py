@@ -74,6 +74,16 @@ def test_a_pair_of_the_strip_opens_the_cell_in_that_pair(many, select):
     assert many._screen.pairs.view.title == "layer 1, position 10: its 10 pairs"
 
 
+def test_another_cell_of_the_same_pair_has_its_plain_runs(many):
+    many.run().wait(120)
+    kept = []
+    for cell in ((1, 3), (2, 4)):
+        many._screen.select(*cell)
+        many.wait(120)
+        kept.append(many._drilldown._inspector[1])
+    assert kept[0] is kept[1]
+
+
 def test_intervals_come_with_the_first_pairs_and_narrow(many):
     view, seen = many._screen.map.view, []
 
