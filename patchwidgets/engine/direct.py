@@ -167,19 +167,23 @@ def held(norm: Callable[[Tensor], Tensor], rows: Tensor, added: Tensor) -> Tenso
     def made(vectors: Tensor) -> Tensor:
         return norm(vectors.to(rows.dtype)).to(wide) - nothing
 
-    found = made(own)
-    centring = near(made(own + _root_mean_square(own)), found)
-
-    def centred(vectors: Tensor) -> Tensor:
-        return vectors - vectors.mean(-1, keepdim=True) if centring else vectors
+    def agree(one: Tensor, other: Tensor) -> bool:
+        return near(one.to(rows.dtype), other.to(rows.dtype))  # Both are only as exact as the norm's own dtype.
 
     signs = torch.ones_like(own[:1])
     signs[:, 1::2] = -1
     # Large, so that the small number that norms add under the root does not count.
-    gain = made(_PROBE * signs) * _root_mean_square(centred(signs)) / centred(signs)
+    signed = made(_PROBE * signs)
+    centring = agree(made(_PROBE * (signs + 1)), signed)
+
+    def centred(vectors: Tensor) -> Tensor:
+        return vectors - vectors.mean(-1, keepdim=True) if centring else vectors
+
+    found = made(own)
+    gain = signed * _root_mean_square(centred(signs)) / centred(signs)
     whole = gain * centred(own)
     scale = (found * whole).sum(-1, keepdim=True) / (whole * whole).sum(-1, keepdim=True)
-    if not near(scale * whole, found):
+    if not agree(scale * whole, found):
         raise NotDirect("a norm on the way to the logits is neither a LayerNorm nor an RMSNorm.")
     return (scale * gain * centred(added.to(wide))).to(rows.dtype)
 

@@ -248,6 +248,40 @@ def test_the_scale_of_the_row_is_held(norm: type[nn.Module], width: int) -> None
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("spike", [0.0, 300.0])
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
+def test_in_bfloat16_a_norm_is_known_for_what_it_is(norm: type[nn.Module], spike: float) -> None:
+    """Also at a token with one large entry, beside which a shift of the row hardly shows."""
+    made: Any = norm(64).bfloat16()
+    with torch.no_grad():
+        made.weight.copy_(torch.rand(64) + 0.5)
+    rows, added = torch.randn(2, 64), torch.randn(2, 64) + 3.0
+    rows[:, 7] += spike
+    rows, added = rows.bfloat16(), added.bfloat16()
+    with torch.no_grad():
+        found = held(made, rows, added).double()
+    row, vector, centred = rows.double(), added.double(), norm is nn.LayerNorm
+    row, vector = (each - centred * each.mean(-1, keepdim=True) for each in (row, vector))
+    expected = made.weight.detach().double() * vector / row.pow(2).mean(-1, keepdim=True).sqrt()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.02 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_model_in_bfloat16_is_not_refused(name: str) -> None:
+    shown = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = models.bridge(name, dtype=dtype)
+        handle = handle_of(model)
+        pair = encoded(handle, models.PAIR)
+        path = DirectPath(handle, pair, 1, {"clean": 3, "corrupted": 3})
+        seen = inspect_cells(handle, pair, Patch("denoise"), [], watch=path.watch)
+        for run, logits in zip(seen.kept, seen.logits, strict=True):
+            path.check(run)
+            path.check_logits(run, logits)
+        shown.append(path.logits(seen.kept[0], path.heads(seen.kept[0], 2))[0].float())
+    np.testing.assert_allclose(shown[1], shown[0], rtol=0, atol=0.05 * float(shown[0].abs().max()))
+
+
 def test_what_is_no_such_norm_is_refused() -> None:
     rows = torch.randn(2, 8).double()
     with pytest.raises(NotDirect, match="neither a LayerNorm nor an RMSNorm"):
