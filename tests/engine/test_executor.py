@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,14 @@ def test_a_dataset(model: Any, workers: Executor, engine: str | None) -> None:
     expected = sweep(model, models.five_pairs(), "resid_pre", **options)
     found = sweep(model, models.five_pairs(), "resid_pre", **options, executor=workers)
     assert_alike(found, expected)
+
+
+def test_a_part_whose_runs_hardly_differ_is_told_of_with_the_whole(model: Any) -> None:
+    """The third pair and its mirror image, one part of two, have a mean gap of zero; all four have not."""
+    pairs = list(models.five_pairs())[:3]
+    mirrored = replace(pairs[2], clean=pairs[2].corrupted, corrupted=pairs[2].clean)
+    data = pw.Dataset([*pairs, mirrored])
+    assert_alike(sweep(model, data, "resid_pre", executor=AtOnce()), sweep(model, data, "resid_pre"))
 
 
 def test_the_embedded_model_in_other_processes(embedded: Any, pool: Executor) -> None:
