@@ -275,10 +275,10 @@ def test_a_model_in_bfloat16_is_not_refused(name: str) -> None:
         pair = encoded(handle, models.PAIR)
         path = DirectPath(handle, pair, 1, {"clean": 3, "corrupted": 3})
         seen = inspect_cells(handle, pair, Patch("denoise"), [], watch=path.watch)
-        for run, logits in zip(seen.kept, seen.logits, strict=True):
-            path.check(run)
+        for run, logits, side in zip(seen.kept, seen.logits, RUNS, strict=True):
+            path.check(run, side)
             path.check_logits(run, logits)
-        shown.append(path.logits(seen.kept[0], path.heads(seen.kept[0], 2))[0].float())
+        shown.append(path.logits(seen.kept[0], path.heads(seen.kept[0], 2, "clean"))[0].float())
     np.testing.assert_allclose(shown[1], shown[0], rtol=0, atol=0.05 * float(shown[0].abs().max()))
 
 
