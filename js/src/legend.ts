@@ -118,7 +118,12 @@ function key(
       entry(name, text, coloured(at * limit));
     }
   }
-  if (means) entry("mean", "the mean of the absolute values of a row or a column", el("i", "pw-swatch pw-meanbar"));
+  if (means)
+    entry(
+      "mean",
+      "the mean of the absolute values known in a row or a column, implied ones as 0",
+      el("i", "pw-swatch pw-meanbar"),
+    );
   for (const { status, className, word, text } of STATUS_KEY) {
     if (present.has(status)) entry(word, words[word] ?? text, el("i", `pw-swatch ${className}`));
   }

@@ -183,3 +183,10 @@ def test_what_does_not_fit_is_kept_when_it_is_looked_at(monkeypatch: pytest.Monk
     assert kept == {"blocks.0.hook_resid_pre", "blocks.1.hook_resid_pre"}
     looker.look(CELLS[6:7])
     assert looker._plain._hooks == kept | {"blocks.1.attn.hook_z"}
+
+
+def test_many_draws_climb_in_several_batches(gpt2: TransformerBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Noise(1.0, samples=7)
+    expected = inspector(handle_of(gpt2), what=noise).look(CELLS[1:4], HEAD)
+    monkeypatch.setattr("patchwidgets.engine.replay.looking._TOKENS", 20)
+    assert_same(inspector(handle_of(gpt2), what=noise).look(CELLS[1:4], HEAD), expected)
