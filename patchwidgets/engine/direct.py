@@ -149,6 +149,7 @@ class W_O:
         return self.raw(z) - nothing
 
 
+@torch.no_grad()
 def held(norm: Callable[[Tensor], Tensor], rows: Tensor, added: Tensor) -> Tensor:
     """Return what vectors [n, d] add to `norm(rows)` while each row is divided by its own scale.
 

@@ -148,7 +148,7 @@ def test_cancel_keeps_what_was_measured_and_the_kernel_stays_free(lab: Lab) -> N
     notebook.wait_for("explorer.settings")
     notebook.kernel_eval(f"exec({SLOW!r}, globals())")
     press(notebook, "z")
-    part(notebook, "select").nth(1).select_option(index=1)
+    part(notebook, ".pw-x-bar select").first.select_option(index=1)
     notebook.wait_for("explorer.settings['by'] == ['layer', 'pos', 'head']")
     press(notebook, "Run")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("left")
@@ -239,8 +239,8 @@ def check_drawn_attention(notebook: Notebook, attention: Locator) -> None:
     view = "explorer._drilldown.attention"
     weights = np.array(
         notebook.kernel_eval(
-            f"__import__('numpy').frombuffer({view}.patterns, dtype='<f4').reshape(len({view}.runs), 8, 8)"
-            f"[:, {view}.dest].T"
+            f"__import__('numpy').frombuffer({view}.patterns, dtype='<f4').reshape(-1, 8, 8)"
+            f"[:len({view}.runs), {view}.dest].T"
         ),
         dtype=float,
     )
@@ -301,7 +301,7 @@ def test_the_main_job_on_smollm2(lab: Lab, smollm2_folder: Path) -> None:
     notebook.wait_for("explorer.settings['foil'] is not None and explorer._encoded is not None", seconds=60)
     notebook.page.evaluate(WATCH)
     press(notebook, "z")
-    part(notebook, "select").nth(1).select_option(index=1)
+    part(notebook, ".pw-x-bar select").first.select_option(index=1)
     notebook.wait_for("explorer.settings['by'] == ['layer', 'pos', 'head']")
     press(notebook, "Run")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("left", timeout=30_000)

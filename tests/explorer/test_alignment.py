@@ -103,7 +103,7 @@ def test_a_cell_and_a_head_open(unequal, model, select, direction):
     unequal.wait()
     attention = panel.attention
     assert (attention.columns, attention.dest) == (unequal._aligning.strip.columns, 5)
-    weights = np.frombuffer(attention.patterns, dtype="<f4").reshape(4, 7, 7)
+    weights = np.frombuffer(attention.patterns, dtype="<f4").reshape(-1, 7, 7)[:4]
     there = [i for i in range(7) if i != GAP]
     name = "blocks.1.attn.hook_pattern"
     for run, text, at in ((0, PAIR.clean, list(range(7))), (1, PAIR.corrupted, there)):
