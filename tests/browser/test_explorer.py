@@ -222,7 +222,12 @@ def test_prompts_of_unequal_length_are_aligned_by_hand(lab: Lab) -> None:
     expect(attention).to_contain_text("patched: head 0.1")
     notebook.wait_for("explorer._drilldown._seen is not None and explorer._worker.idle")
     check_drawn_attention(notebook, attention)
-    shown = part(notebook, ".pw-predicted").nth(2).locator("td.pw-percent").all_inner_texts()
+    shown = (
+        part(notebook, ".pw-x-card:has-text('Next token') .pw-predicted")
+        .nth(2)
+        .locator("td.pw-percent")
+        .all_inner_texts()
+    )
     kernel = notebook.kernel_eval("[row['prob'] for row in explorer._drilldown.predictions.tables[2]['rows']]")
     assert [float(text.strip("<%")) for text in shown] == pytest.approx([100 * p for p in kernel], abs=0.51)
     for theme, width in (("light", 1400), ("dark", 1400), ("light", 760)):

@@ -104,6 +104,6 @@ def test_the_main_job_by_keyboard(lab: Lab) -> None:
         keys.press(key)
     attention = part(notebook, ".pw-x-card:has-text('Attention of head 1.1')")
     expect(attention).to_be_visible()
-    go_to(notebook, "button[title='close the head or the neuron']")
+    go_to(notebook, "button[title='close the head or the neuron']", "Shift+Tab")
     keys.press("Enter")
     expect(attention).to_be_hidden()
