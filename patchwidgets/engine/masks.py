@@ -15,7 +15,7 @@ from .gate import Edit, foreign_hooks, hooked, open_scores
 from .handle import ModelHandle
 from .lanes import Lane
 from .places import index_in
-from .unchanged import hung_on, state_of
+from .unchanged import untouched_state_of
 
 if TYPE_CHECKING:
     from .hooked import Value
@@ -79,7 +79,7 @@ _MOST = 1024
 
 def _known_open(handle: ModelHandle, ids: Collection[int]) -> list[Tensor]:
     """Return `open_attention`, from an earlier call when the model computes as it did then."""
-    state = None if foreign_hooks(handle.hooks) or hung_on(handle.bridge) else state_of(handle.bridge)
+    state = untouched_state_of(handle)
     if state is None or len(ids) > _MOST:
         return open_attention(handle, ids)
     kept = _OPEN.get(handle.bridge)

@@ -11,7 +11,7 @@ from .lanes import Lane
 from .memory import budget_for, element_bytes
 from .replay.parts import Stack
 from .replay.tape import Tapes
-from .unchanged import hung_on, state_of, sums_of
+from .unchanged import sums_of, untouched_state_of
 
 _ROWS = 4
 """Both runs, each twice."""
@@ -52,14 +52,15 @@ class PlainRuns:
         self.forget()
         tapes = None if mixes is None else Tapes(self._handle, self._base, mixes)
         self._baseline = record(self._handle, [(self._lane, run) for run in RUNS], wanted, recorder=tapes)
+        if foreign_hooks(self._handle.hooks):
+            state = None  # They came meanwhile, and may have acted on these runs.
         self._state, self._hooks, self._mixes, self._tapes = state, wanted, mixes, tapes
         return self._baseline, tapes
 
     def _now(self) -> Hashable | None:
-        bridge = self._handle.bridge
-        state = None if foreign_hooks(self._handle.hooks) or hung_on(bridge) else state_of(bridge)
+        state = untouched_state_of(self._handle)
         # A replayed run shows only what changed above its cell: below it stand these runs, right or wrong.
-        return None if state is None else (state, sums_of(bridge))
+        return None if state is None else (state, sums_of(self._handle.bridge))
 
     def _fits(self, hooks: Sequence[str]) -> bool:
         """Return whether the hooks' activations are small beside what is free."""

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .gate import foreign_hooks
+from .handle import ModelHandle
 from .model import HookPoint
 
 
@@ -54,6 +56,12 @@ def state_of(bridge: Any) -> Hashable | None:
     if any(weight.is_inference() for weight in weights):
         return None
     return tuple((weight.data_ptr(), weight._version) for weight in weights), fingerprint(bridge)
+
+
+def untouched_state_of(handle: ModelHandle) -> Hashable | None:
+    """Return `state_of` a model that carries nobody else's hooks, None of another."""
+    bridge = handle.bridge
+    return None if foreign_hooks(handle.hooks) or hung_on(bridge) else state_of(bridge)
 
 
 def sums_of(bridge: Any) -> tuple[float, ...]:

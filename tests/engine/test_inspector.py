@@ -12,6 +12,8 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.encoding import encode_pair
+from patchwidgets.engine import plain_runs
+from patchwidgets.engine.baseline import record
 from patchwidgets.engine.handle import ModelHandle, handle_of
 from patchwidgets.engine.inspect import Cell, Inspection, Inspector
 from patchwidgets.interventions import Intervention, Noise, Patch, Zero
@@ -162,6 +164,23 @@ def test_a_model_with_hooks_of_its_own_is_looked_at_through_hooks() -> None:
     finally:
         point.remove_hooks(including_permanent=True)
     assert_same(plainly.look(CELLS[1:3]), before)
+
+
+def test_plain_runs_that_a_hook_came_into_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook comes once the model was found untouched, and is gone before the next look."""
+    model: Any = models.bridge("gpt2")
+    looker, cells = inspector(handle_of(model), sites=("resid_pre",)), [("resid_pre", {"layer": 2, "pos": 5})]
+    point = model.hook_dict["blocks.0.hook_resid_pre"]
+
+    def disturbed(*arguments: Any, **options: Any) -> Any:
+        point.add_hook(lambda activation, hook: activation * 0.5, is_permanent=True)
+        return record(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plain_runs, "record", disturbed)
+        looker.look(cells)
+    point.remove_hooks(including_permanent=True)
+    assert_same(looker.look(cells), inspector(handle_of(model)).look(cells))
 
 
 def test_plain_runs_that_were_disturbed_are_made_again() -> None:
