@@ -19,7 +19,7 @@ ifeq ($(shell id -u),0)
 LAB += --allow-root
 endif
 
-.PHONY: help explore page test check pytest mutants bench bundle format node chromium clean
+.PHONY: help explore page test check pytest pictures mutants bench bundle format node chromium clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make page      install, execute the same notebook without a screen, write PAGE ($(PAGE))"
 	@echo "make test      install, run every check and test"
 	@echo "make check     lint, types, front-end tests; make pytest: the Python and browser tests"
+	@echo "make pictures  take the pictures anew that tests/browser/test_pictures.py compares with; look at them"
 	@echo "make bench     time the sweeps beside their peers (TABLES=\"sweeps --only resid_pre z\")"
 	@echo "make mutants   put faults into the engine and see whether the tests notice them (FAULTS=--help)"
 	@echo "make bundle    rebuild patchwidgets/static from js/"
@@ -58,6 +59,10 @@ check: $(VENV)/.test $(VENV)/.node_modules
 pytest: $(VENV)/.test $(VENV)/.node_modules chromium
 	OMP_NUM_THREADS=1 PATCHWIDGETS_CHROMIUM="$$(cat $(VENV)/.chromium)" \
 		$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+pictures: $(VENV)/.test $(VENV)/.node_modules chromium
+	OMP_NUM_THREADS=1 PATCHWIDGETS_PICTURES=keep PATCHWIDGETS_CHROMIUM="$$(cat $(VENV)/.chromium)" \
+		$(BIN)/python -m pytest tests/browser/test_pictures.py
 
 bench: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks $(TABLES)

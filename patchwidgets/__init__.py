@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from .presets import preset as preset
     from .prompts import PromptPair as PromptPair
     from .result import PatchResult as PatchResult
+    from .suggest import suggest_corrupted as suggest_corrupted
+    from .views import AttentionView as AttentionView
+    from .views import Heatmap as Heatmap
+    from .views import Predictions as Predictions
+    from .views import TokenStrip as TokenStrip
+    from .views import token_columns as token_columns
 
     propose_alignment = alignment.propose
 
@@ -48,12 +54,14 @@ _HOMES = {
     "PromptPair": "prompts",
     "PatchResult": "result",
     "Dataset": "datasets",
+    "suggest_corrupted": "suggest",
     "right": "engine.answered",
     "by_length": "engine.answered",
     "Continuation": "answers",
     "Alignment": "alignment",
     "propose_alignment": "alignment",
     "Joint": "joint",
+    **dict.fromkeys(("Heatmap", "TokenStrip", "AttentionView", "Predictions", "token_columns"), "views"),
     **dict.fromkeys(("Zero", "Mean", "Resample", "Noise", "Scale", "Mask", "Vector", "Standing"), "interventions"),
 }
 _CALLED_THERE = {"propose_alignment": "propose"}

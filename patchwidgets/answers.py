@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from .errors import PatchError, PromptError, quoted
 from .tokens import Rate, Tokenizer, half_character, spelled
@@ -153,28 +154,62 @@ def _one_token(value: One, field: str, tokenizer: Tokenizer, prompt: Sequence[in
         fault = f"the {field} {quoted(value)} is not in this model's vocabulary"
     else:
         fault = f"the {field} {quoted(value)} is {len(ids)} tokens, {spelled(tokenizer, ids)}, not one"
-    near = _neighbour(value, tokenizer, prompt, rate)
+    near = nearest(value, tokenizer, prompt, rate)
     remedy = f"Did you mean {near!r}?" if near else "Choose a single token, for instance one the model itself predicts."
     if len(ids) > 1 and tokenizer.unk not in ids:
         remedy += f" For all {len(ids)} in a row use pw.Continuation({value!r}) with the metric logprob."
-    raise PromptError(f"{fault}. {remedy}", field)
+    raise PromptError(f"{fault}. {remedy}", field, near=near)
 
 
-def _neighbour(value: str, tokenizer: Tokenizer, prompt: Sequence[int], rate: Rate | None) -> str | None:
-    """Return the single-token spelling near `value` that the model rates highest after `prompt`."""
+def nearest(
+    value: str, tokenizer: Tokenizer, prompt: Sequence[int], rate: Rate | None, *, spaced: bool = False
+) -> str | None:
+    """Return the single token nearest to a text that is none, None where there is none.
+
+    Near are the same word in another case and its first token; where the model does not know the word, the words of its
+    vocabulary that begin with as many of the same letters as any do. Of those that are near, the nearest is the one the
+    model rates highest after `prompt`. A leading space may come or go, unless `spaced` says that it stays as it is.
+    """
     word = value.strip()
-    spellings = [f" {word}", word, f" {word.capitalize()}", word.capitalize(), f" {word.lower()}", word.lower()]
-    pieces = [tokenizer.text(i) for i in tokenizer.encode(value)[:1]] if word else []
-    found = {}
-    for spelling in [*spellings, *pieces]:
-        ids = tokenizer.encode(spelling) if spelling.strip() and spelling != value else []
-        if len(ids) == 1 and ids[0] != tokenizer.unk:
-            found.setdefault(ids[0], spelling)
+    if not word:
+        return None
+    leads = (value[: len(value) - len(value.lstrip())],) if spaced else (" ", "")
+    spellings = [lead + case for case in (word, word.capitalize(), word.lower()) for lead in leads]
+    pieces = [tokenizer.text(i) for i in tokenizer.encode(value)[:1]]
+    # A token may hold a part of a character, whose text is a sign for that and another token.
+    pieces = [piece for piece in pieces if "\ufffd" not in piece or "\ufffd" in value]
+    pieces = [leads[0] + piece.strip() for piece in pieces] if spaced else pieces
+    found = _single([*spellings, *pieces], value, tokenizer)
+    if not found and tokenizer.unk in tokenizer.encode(value):
+        found = _single([leads[0] + text for text in _alike(word, tokenizer)], value, tokenizer)
     if not found:
         return None
     candidates = list(found)
-    scores = rate(prompt, candidates) if rate else [-i for i in range(len(candidates))]
+    scores = rate(prompt, candidates) if rate and prompt else [-i for i in range(len(candidates))]
     return found[max(zip(scores, candidates, strict=True))[1]]
+
+
+def _single(spellings: Sequence[str], value: str, tokenizer: Tokenizer) -> dict[int, str]:
+    """Return those spellings that are one known token and not `value`, by its id."""
+    found: dict[int, str] = {}
+    for spelling in spellings:
+        ids = tokenizer.encode(spelling) if spelling.strip() and spelling != value else []
+        if len(ids) == 1 and ids[0] != tokenizer.unk:
+            found.setdefault(ids[0], spelling)
+    return found
+
+
+def _alike(word: str, tokenizer: Tokenizer) -> list[str]:
+    """Return the words of the vocabulary that share the longest beginning with a word, one letter at least."""
+    texts = {tokenizer.text(token).strip() for token in range(tokenizer.vocab_size)}
+    shared = {text: _shared(text.lower(), word.lower()) for text in texts if text.isalpha()}
+    longest = max(shared.values(), default=0)
+    return sorted(text for text, count in shared.items() if longest and count == longest)
+
+
+def _shared(one: str, other: str) -> int:
+    """Return with how many of the same letters two words begin."""
+    return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(one, other, strict=False)))
 
 
 def told(target: Target, tokenizer: Tokenizer) -> str:

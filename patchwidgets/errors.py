@@ -18,12 +18,13 @@ class PromptError(PatchError):
     """The prompts, the answer or the foil cannot be used with this model.
 
     `field` names the input at fault: "clean", "corrupted", "answer" or "foil"; a front end shows the message beside it.
-    `between` is true where the fault lies between the two prompts, and either may be changed.
+    `between` is true where the fault lies between the two prompts, and either may be changed. `near` is the nearest
+    text that could stand in the field, where there is one; a front end offers it.
     """
 
-    def __init__(self, message: str, field: str = "clean", *, between: bool = False) -> None:
+    def __init__(self, message: str, field: str = "clean", *, between: bool = False, near: str | None = None) -> None:
         super().__init__(message)
-        self.field, self.between = field, between
+        self.field, self.between, self.near = field, between, near
 
 
 class FileError(PatchError):

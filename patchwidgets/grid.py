@@ -38,9 +38,11 @@ class Tokens:
         known = self.differs
         differs = [self.clean[p] != self.corrupted[p] if known is None else bool(known[p]) for p in positions]
         bos = list(positions).index(self.bos) if self.bos is not None and self.bos in positions else None
-        return {
+        columns = {
             "kind": "tokens", "title": "token", "clean": clean, "corrupted": corrupted, "differs": differs, "bos": bos,
         }  # fmt: skip
+        some = list(positions) != list(range(len(clean)))
+        return {**columns, "numbers": [str(position) for position in positions]} if some else columns
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,15 @@ def _columns(across: str | None, labels: Mapping[str, Sequence[Any]], tokens: To
 
 def grid_of(result: PatchResult) -> Grid:
     """Return the table of a result."""
-    p = result.provenance
     labels = {axis: result.data[axis].values.tolist() for axis in result.by}
+    return make_grid(result.by, labels, tokens_of(result))
+
+
+def tokens_of(result: PatchResult) -> Tokens:
+    """Return the tokens of a result's prompts, at every position of the run that is changed."""
+    p = result.provenance
     plain = p.get("n", 1) == 1 and p.get("alignment") is None and "tokens" in p
     # A difference of two alignments has none of its own.
     plain = plain and len(p["tokens"]["clean"]) == len(p["tokens"]["corrupted"])
     differs = [a != b for a, b in zip(p["tokens"]["clean"], p["tokens"]["corrupted"], strict=True)] if plain else None
-    return make_grid(result.by, labels, Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs))
+    return Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs)

@@ -71,8 +71,7 @@ def heatmap(
     assert colour_bar is not None
     colour_bar.set_label(f"{name}: {unit}", fontsize=LABEL_SIZE)
     colour_bar.ax.tick_params(labelsize=LABEL_SIZE)
-    said = words.meaning(result.provenance)
-    title = f"{said['title']}\n{result.provenance['model']}, {words.baselines(result.select(name))}"
+    title = f"{words.title(result)}\n{result.provenance['model']}, {words.baselines(result.select(name))}"
     settle(ax, grid, literal(title), drop_numbers=annot is None)
     return ax
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from .diagram import Diagram
+
 STATUSES = ("measured", "implied", "estimated", "pending", "unavailable")
 """The statuses of a cell in the order of their codes."""
 MEASURED, IMPLIED, ESTIMATED, PENDING, UNAVAILABLE = range(5)
@@ -112,17 +114,22 @@ class PatchResult:
         """`patched - base`, in the metric's unit."""
         if self.is_difference:
             return self.data["effect"]
-        return (self.data["patched"] - self.data[self.direction.base]).rename("effect")
+        patched = self.data["patched"]
+        return patched.copy(data=patched.values - self._beside(self.data[self.direction.base].values)).rename("effect")
 
     @property
     def normalized(self) -> xr.DataArray:
         """`(patched - base) / (source - base)`: 0 nothing moved, 1 all the way; NaN where the gap is too small."""
         if self.is_difference:
             return self.data["normalized"]
-        base, source = self.data[self.direction.base], self.data[self.direction.source]
-        small = [gap_too_small(float(b), float(s)) for b, s in zip(base.values, source.values, strict=True)]
-        gap = (source - base).where(~xr.DataArray(small, dims="metric"))
-        return (self.effect / gap + 0.0).rename("normalized")  # + 0.0 turns -0.0 into 0.0
+        base, source = self.data[self.direction.base].values, self.data[self.direction.source].values
+        small = [gap_too_small(float(b), float(s)) for b, s in zip(base, source, strict=True)]
+        effect, gap = self.effect, np.where(small, np.nan, source - base)
+        return effect.copy(data=effect.values / self._beside(gap) + 0.0).rename("normalized")  # -0.0 becomes 0.0
+
+    def _beside(self, values: np.ndarray) -> np.ndarray:
+        """Return a number per metric with the axes of `patched`."""
+        return values.reshape([-1 if axis == "metric" else 1 for axis in self.data["patched"].dims])
 
     @property
     def engine(self) -> str:
@@ -195,17 +202,24 @@ class PatchResult:
         """
         if pairs:
             return self._pairs_dataframe()
-        table = xr.Dataset({"patched": self.data["patched"], "effect": self.effect, "normalized": self.normalized})
-        table["status"] = self.data["status"]
-        extra = [name for name in ("kept",) if name in self.data]
-        for name in extra:
-            table[name] = self.data[name]
+        import pandas as pd
+
+        cells = {"patched": self.data["patched"], "effect": self.effect, "normalized": self.normalized}
+        cells |= {name: self.data[name] for name in ("status", "kept") if name in self.data}
         if "patched_pairs" in self.data:
-            table["ci_low"], table["ci_high"] = self.interval()
-            extra += ["ci_low", "ci_high"]
-        frame = table.to_dataframe(dim_order=[*self.by, "metric"]).reset_index()
-        texts = [name for name in ("token", "token_corrupted") if name in frame]
-        return frame.loc[:, [*self.by, *texts, "metric", "patched", "effect", "normalized", "status", *extra]]
+            cells["ci_low"], cells["ci_high"] = self.interval()
+        order = (*self.by, "metric")
+        places = dict(zip(order, np.indices([self.data.sizes[axis] for axis in order]), strict=True))
+        texts = [name for name in ("token", "token_corrupted") if name in self.data.coords]
+        columns = {axis: self.data[axis].values[places[axis]] for axis in self.by}
+        columns |= {name: self.data[name].values[places["pos"]] for name in texts}
+        columns["metric"] = self.data["metric"].values[places["metric"]]
+        for name, values in cells.items():
+            there = values.transpose(*(axis for axis in order if axis in values.dims)).values
+            there = there if "metric" in values.dims else there[..., None]
+            columns[name] = np.broadcast_to(there, places["metric"].shape)
+        # Not by xarray, which takes four times as long: the Explorer asks at every click.
+        return pd.DataFrame({name: _plain(values.reshape(-1)) for name, values in columns.items()})
 
     def _pairs_dataframe(self) -> pd.DataFrame:
         each, base = self._each(), self.data[f"{self.direction.base}_pairs"]
@@ -221,11 +235,32 @@ class PatchResult:
         texts = [name for name in ("token", "token_corrupted") if name in frame]
         return frame.loc[:, [*self.by, *texts, "metric", "pair", "patched", "effect", "normalized", "status"]]
 
+    def stages(self, threshold: float = 0.5) -> pd.DataFrame:
+        """Return the candidate stages: clusters of neighbouring cells that move `threshold` of the gap or more.
+
+        One row per metric and cluster, with its bounds, its strongest and its mean normalized effect; see
+        `patchwidgets.stages`. Cells are neighbours one layer or one token apart; heads and neurons have no order, so
+        that theirs are neighbours along tokens only. Raises PatchError for a threshold that is no number above 0.
+        """
+        from . import stages
+
+        return stages.table(self, threshold)
+
     def describe(self) -> str:
         """Return in plain words what a cell means, and what high, near-zero and negative cells mean."""
         from . import words
 
         return words.describe(self)
+
+    def diagram(self, metric: str | None = None, **cell: Any) -> Diagram:
+        """Return a drawing of a cell's experiment, e.g. `diagram(layer=3, pos=5)`; without a cell, of the whole sweep.
+
+        It shows the three runs, what is put where, and the numbers in one metric, by default the first; `.svg()`,
+        `.mermaid()` and `.save(path)` export it. Raises PatchError for a cell that the result does not have.
+        """
+        from .diagram import diagram
+
+        return diagram(self, metric, **cell)
 
     def code(self) -> str:
         """Return a TransformerLens script that measures the same table without patchwidgets' engine."""
@@ -282,6 +317,11 @@ class PatchResult:
     def _baseline(self, run: str) -> float | xr.DataArray:
         values = self.data[run]
         return float(values.item()) if values.size == 1 else values
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Return values with texts as objects, as data frames have them."""
+    return values.astype(object) if values.dtype.kind == "U" else values
 
 
 def make_data(

@@ -14,6 +14,7 @@ from .origins import agreement as agreement
 from .origins import checked, made_by, resolution
 from .origins import origin as origin
 from .sites import SITES
+from .spelling import ranges
 
 if TYPE_CHECKING:
     from .result import PatchResult
@@ -82,6 +83,24 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def title(result: PatchResult) -> str:
+    """Return what a result's map shows, and to what it was kept: "z by layer and head, ..., token 14 only"."""
+    return ", ".join(filter(None, [meaning(result.provenance)["title"], confined(result)]))
+
+
+def confined(result: PatchResult) -> str:
+    """Return to which layers, tokens, heads or neurons a sweep was kept: "layers 1, 2 and token 14 only"; "" for none.
+
+    Results that were saved before they held the sizes of their axes tell of axes that were not swept alone.
+    """
+    sizes = result.provenance.get("sizes") or {}
+    swept = {axis: result.data[axis].values.tolist() for axis in result.by if axis in sizes}
+    chosen = {axis: some for axis, some in swept.items() if len(some) < sizes[axis]}
+    chosen |= result.provenance.get("within") or {}
+    told = [f"{_AXES.get(axis, axis)}{'' if len(some) == 1 else 's'} {ranges(some)}" for axis, some in chosen.items()]
+    return f"{_and(told)} only" if told else ""
+
+
 def _parts(provenance: dict[str, Any]) -> tuple[str, str]:
     """Return what a sweep's map shows, and what was changed in it: "z by layer and head", "clean into corrupted"."""
     patch, patches = Patch(provenance["direction"]), provenance.get("intervention", "patch") == "patch"
@@ -103,6 +122,8 @@ def _places(provenance: dict[str, Any], by: tuple[str, ...]) -> str:
     window = provenance.get("window", 1)
     around = f", in the {window} layers around that layer" if window > 1 else ""
     within = provenance.get("within") or {}
+    if "pos" in within and where == "at every token":
+        where = "at the tokens chosen"
     only = "".join(f", {_AXES.get(axis, axis)}s {_listed(indices)} only" for axis, indices in within.items())
     words = (
         site.words if "neuron" in by or "neuron" not in site.axes else site.words.replace("the neuron's", "the MLP's")
@@ -145,7 +166,7 @@ def describe(result: PatchResult) -> str:
     Every sentence begins a line; lines are wrapped at 88 columns.
     """
     said = meaning(result.provenance)
-    lines = [f"{said['title']}.", said["sentence"], *_aligned(result.provenance)]
+    lines = [f"{title(result)}.", said["sentence"], *_aligned(result.provenance)]
     lines += [*stands(result.provenance), *_counted(result.provenance), *(result.provenance.get("notes") or [])]
     lines += [_sentence(said[name]) for name in ("high", "near_zero", "negative")]
     lines += [f"The two runs: {baselines(result)}.", *small_gaps(result), *reversed_gaps(result)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -18,14 +18,17 @@ matplotlib.use("Agg")
 from tests import smollm2
 
 # Hypothesis takes notes from collection on; they are kept out of the checkout and go away with the process.
+_MEASURED = "measured: "
 _NOTES = tempfile.TemporaryDirectory(prefix="hypothesis-")
 set_hypothesis_home_dir(_NOTES.name)
 
 
 @pytest.fixture(autouse=True)
-def _one_seed() -> None:
-    """Whatever ran before: a test that draws without a seed of its own draws the same."""
+def _fresh_torch() -> Iterator[None]:
+    """Whatever ran before: a test draws the same, and gradients are on, which exported code turns off for good."""
     torch.manual_seed(0)
+    with torch.enable_grad():
+        yield
 
 
 def _have(get: Callable[[], Path]) -> Path:
@@ -55,3 +58,14 @@ def artifacts() -> Path:
     folder = Path(named) if named else Path(__file__).parent / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests have measured, from whatever process they ran in; none of them is asserted."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    kept = [(report.nodeid, *each) for report in reports for each in report.user_properties]
+    told = [(where, name.removeprefix(_MEASURED), value) for where, name, value in kept if name.startswith(_MEASURED)]
+    if told:
+        terminalreporter.section("measured, not asserted")
+    for where, name, value in told:
+        terminalreporter.line(f"{name}: {value}  ({where.rpartition('::')[2]})")

@@ -17,10 +17,10 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__in
 
 VOCABULARY = {
     "alignment", "answers", "datasets", "encoding", "errors", "interventions", "joint", "metrics", "presets", "prompts",
-    "sites", "tokens",
+    "sites", "spelling", "tokens",
 }  # fmt: skip
 DATA = VOCABULARY | {"files", "result", "stats"}
-READERS = {"difference", "grid", "origins", "spread", "words"}
+READERS = {"difference", "grid", "origins", "spread", "stages", "words"}
 
 # A room is a module or a folder right under patchwidgets/. Each may import itself and the rooms named here.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": set(),
     "stats": {"errors"},
     "sites": {"errors"},
+    "spelling": set(),
     "alignment": {"errors"},
     "tokens": {"errors"},
     "answers": {"errors", "tokens"},
@@ -43,25 +44,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"errors", "files", "interventions", "result"},
     "grid": DATA,
     "spread": DATA,
+    "stages": DATA,
     "difference": DATA,
     "origins": DATA | {"difference"},
     "words": DATA | {"difference", "origins"},
     "script": DATA | {"words"},
     "embedded": {"errors"},
     "engine": DATA | {"embedded"},
+    "suggest": DATA | {"engine", "generators"},
     "views": DATA | READERS,
+    "diagram": DATA | {"words"},
     "lettering": {"grid"},
     "plots": DATA | READERS | {"lettering"},
     "publish": DATA | READERS | {"plots", "views"},
-    "explorer": DATA | READERS | {"embedded", "engine", "generators", "plots", "publish", "views"},
+    "explorer": DATA
+    | READERS
+    | {"diagram", "embedded", "engine", "generators", "plots", "publish", "suggest", "views"},
 }
 # PatchResult's methods may open these when they are called, and nothing else may be imported upwards.
-DOORS = {"result": {"difference", "plots", "publish", "script", "stats", "store", "words"}}
+DOORS = {"result": {"diagram", "difference", "plots", "publish", "script", "stages", "stats", "store", "words"}}
 
 # Who may import a library: rooms, or single files.
 LIBRARY_HOMES: dict[str, set[str]] = {
     "transformer_lens": {"engine/model.py"},
-    "torch": {"embedded", "engine", "explorer"},
+    "torch": {"embedded", "engine", "explorer", "suggest"},
     "transformers": {"embedded", "engine"},
     "anywidget": {"views", "explorer"},
     "ipywidgets": {"views", "explorer"},

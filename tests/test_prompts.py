@@ -170,7 +170,7 @@ def rate(prompt: Sequence[int], candidates: Sequence[int]) -> list[float]:
         (" Marys", "Mary", "the answer ' Marys' is 2 tokens, ' Mary|s', not one", "Did you mean ' Mary'?", "answer"),
         ("xyz", "Mary", "the answer 'xyz' is not in this model's vocabulary", "Choose a single token", "answer"),
         ("", "Mary", "the answer is empty", "Choose a single token", "answer"),
-        ("Mary", "marie", "the foil 'marie' is not in this model's vocabulary", "Choose a single token", "foil"),
+        ("Mary", "marie", "the foil 'marie' is not in this model's vocabulary", "Did you mean ' Mary'?", "foil"),
         ("mary", None, "the answer 'mary' is not in this model's vocabulary", "Did you mean ' Mary'?", "answer"),
         ("Mary", "mary", "the foil 'mary' is not in this model's vocabulary", "Did you mean 'Mary'?", "foil"),
         ("Mary", "Mary", "answer and foil are the same token 'Mary'", "their difference is always 0", "foil"),

@@ -26,6 +26,8 @@ export class Cells {
   readonly high: Float32Array;
   /** 1 and 2 for cells that are ringed, 3 and 8 for words alone, and 4 where the interval includes zero. */
   readonly marks: Uint8Array;
+  /** The number of each cell's cluster, 0 for none. */
+  readonly stages: Int32Array;
   /** The kernel's mean of the absolute values per row and per column; empty where it gave none. */
   rowMeans: Float32Array = new Float32Array(0);
   colMeans: Float32Array = new Float32Array(0);
@@ -42,6 +44,7 @@ export class Cells {
     this.low = new Float32Array(n).fill(NaN);
     this.high = new Float32Array(n).fill(NaN);
     this.marks = new Uint8Array(n);
+    this.stages = new Int32Array(n);
   }
 
   static from(model: Model<HeatmapState>): Cells {
@@ -56,6 +59,7 @@ export class Cells {
     cells.low.set(float32(model.get("low")).subarray(0, n));
     cells.high.set(float32(model.get("high")).subarray(0, n));
     cells.marks.set(uint8(model.get("marks")).subarray(0, n));
+    cells.stages.set(int32(model.get("stages")).subarray(0, n));
     cells.rowMeans = float32(model.get("row_means")).slice(0, cells.rows);
     cells.colMeans = float32(model.get("col_means")).slice(0, cells.cols);
     return cells;

@@ -67,8 +67,9 @@ export class Scale {
     return this.#colours[this.index(value)];
   }
 
-  gradient(direction: string): string {
-    const steps = Array.from({ length: 17 }, (_, i) => this.#fills[i * 32]);
+  /** The colours in order as a gradient of CSS; `fromZero` leaves the negative ones out. */
+  gradient(direction: string, fromZero = false): string {
+    const steps = Array.from({ length: 17 }, (_, i) => this.#fills[i * 32]).slice(fromZero ? 8 : 0);
     return `linear-gradient(${direction}, ${steps.join(", ")})`;
   }
 }

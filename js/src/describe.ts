@@ -31,6 +31,13 @@ export class Description {
     return `${this.#state.get("row_title")} ${this.#state.get("rows")[row]}`;
   }
 
+  /** Whether the cell is one of the grid that the traits describe; the values may still be those of another. */
+  has(row: number, col: number): boolean {
+    const columns = this.#state.get("columns");
+    const cols = columns.kind === "labels" ? columns.labels : columns.clean;
+    return row < this.#state.get("rows").length && col < cols.length;
+  }
+
   #column(col: number): string {
     const columns = this.#state.get("columns");
     const { full, bos, number } = headerCells(columns)[col];
@@ -45,8 +52,11 @@ export class Description {
 
   /** What the cell's marks say, each a clause of its own. */
   #marked(row: number, col: number): string[] {
-    const marks = this.store.cells.marksOf(this.#index(row, col));
-    return marks.map((mark) => this.#word(`mark_${mark}`)).filter(Boolean);
+    const { cells } = this.store;
+    const marks = cells.marksOf(this.#index(row, col)).map((mark) => this.#word(`mark_${mark}`));
+    const stage = cells.stages[this.#index(row, col)];
+    const gathered = this.store.gathered.has(this.#index(row, col)) ? "gathered" : "";
+    return [...marks, stage ? `candidate stage ${stage}` : "", gathered].filter(Boolean);
   }
 
   /** The ends of the cell's interval, "" where it has none. */
@@ -54,6 +64,18 @@ export class Description {
     const [{ low, high }, i] = [this.store.cells, this.#index(row, col)];
     const limit = this.#state.get("limit");
     return Number.isNaN(low[i]) ? "" : `${decimal(low[i], limit)} to ${decimal(high[i], limit)}`;
+  }
+
+  /** How many of how many a share is, "" where it counts nothing. */
+  #counts(i: number): string {
+    const { effect, patched } = this.store.cells;
+    return this.#word("counted") && patched[i] > 0 ? `${effect[i]} of ${patched[i]}` : "";
+  }
+
+  /** The same with what is counted. */
+  #counted(i: number): string {
+    const counts = this.#counts(i);
+    return counts && `${counts} ${this.#word("counted")}`;
   }
 
   heading(row: number, col: number): string {
@@ -69,7 +91,8 @@ export class Description {
       const number = `${this.#word("unit")} ${decimal(value, this.store.limit)}`.trim();
       const interval = this.#interval(row, col);
       const sure = interval && `${this.#word("interval")} ${interval}`;
-      return [where, number, sure, this.#status(status), ...this.#marked(row, col)].filter(Boolean).join(", ");
+      const counted = this.#counted(this.#index(row, col));
+      return [where, number, counted, sure, this.#status(status), ...this.#marked(row, col)].filter(Boolean).join(", ");
     }
     return `${where}, ${status === STATUS.measured ? "no value" : this.#status(status)}`;
   }
@@ -96,7 +119,7 @@ export class Description {
     const empty = cells.status[i] === STATUS.pending || cells.status[i] === STATUS.unavailable;
     const status = { name: this.#status(cells.status[i]), value: "", className: "pw-tip-status" };
     const interval = this.#interval(row, col);
-    const notes = [...(interval ? [this.#word("interval_from")] : []), ...this.#marked(row, col)];
+    const notes = [this.#counted(i), ...(interval ? [this.#word("interval_from")] : []), ...this.#marked(row, col)];
     if (interval) numbers.splice(normalized ? 1 : 2, 0, { name: this.#word("interval"), value: interval });
     const said = notes.filter(Boolean).map((name) => ({ name, value: "", className: "pw-tip-status" }));
     return empty ? [status] : [...numbers, status, ...said];
@@ -109,7 +132,8 @@ export class Description {
     const marks = this.store.cells.marksOf(i).map((mark) => this.#word(`mark_${mark}_short`));
     const told = status === STATUS.measured ? number || "no value" : `${number} ${SHORT_STATUS[status]}`.trim();
     const interval = this.#interval(row, col);
-    return [told, interval && `(${interval})`, ...marks].filter(Boolean).join(" ");
+    const beside = interval || this.#counts(i);
+    return [told, beside && `(${beside})`, ...marks].filter(Boolean).join(" ");
   }
 
   /** Whether there are means to show. */

@@ -3,13 +3,17 @@ import type { Scale } from "./colour";
 import { el } from "./dom";
 import { decimal } from "./text";
 
-/** The vertical colour bar: unit, ticks, the limit to type over, and what the corner mark means when a value needs it. */
+/**
+ * The vertical colour bar: unit, ticks, the limit to type over, and what the corner mark means when a value needs it.
+ * `fromZero` is for values that are never negative.
+ */
 export function colourBar(
   scale: Scale,
   unit: string,
   height: number,
   hasBeyond: boolean,
   end: HTMLElement,
+  fromZero = false,
 ): HTMLElement {
   const node = el("div", "pw-legend");
   const name = el("div", "pw-unit", unit);
@@ -18,12 +22,13 @@ export function colourBar(
   const body = el("div", "pw-bar");
   body.style.height = `${height}px`;
   const strip = el("div", "pw-strip");
-  strip.style.background = scale.gradient("to top");
+  strip.style.background = scale.gradient("to top", fromZero);
   body.append(strip);
-  const ticks = height >= 120 ? [0.5, 0, -0.5, -1] : [0, -1];
+  const below = height >= 120 ? [0.5, 0, -0.5, -1] : [0, -1];
+  const ticks = fromZero ? [0.5, 0] : below;
   for (const t of ticks) {
     const tick = el("span", "pw-tick", tickText(t * scale.limit, scale.limit));
-    tick.style.top = `${(50 * (1 - t)).toFixed(1)}%`;
+    tick.style.top = `${((fromZero ? 100 : 50) * (1 - t)).toFixed(1)}%`;
     body.append(tick);
   }
   body.append(end);
@@ -83,9 +88,10 @@ export function foot(
   present: ReadonlySet<number>,
   marked: readonly number[],
   means: boolean,
+  gathered: boolean,
 ): HTMLElement[] {
   const line = (name: string) => (words[name] ? [el("p", `pw-${name}`, words[name])] : []);
-  return [...line("sentence"), key(scale, words, present, marked, means), ...line("origin")];
+  return [...line("sentence"), key(scale, words, present, marked, means, gathered), ...line("origin")];
 }
 
 /** What high, near-zero and negative cells mean, and every other drawing that occurs, each with its swatch. */
@@ -95,6 +101,7 @@ function key(
   present: ReadonlySet<number>,
   marked: readonly number[],
   means: boolean,
+  gathered: boolean,
 ): HTMLElement {
   const node = el("dl", "pw-key");
   const entry = (name: string, text: string, swatch: HTMLElement) => {
@@ -127,6 +134,8 @@ function key(
   for (const { status, className, word, text } of STATUS_KEY) {
     if (present.has(status)) entry(word, words[word] ?? text, el("i", `pw-swatch ${className}`));
   }
+  if (words["stages"]) entry("outlined", words["stages"], el("i", "pw-swatch pw-stage"));
+  if (gathered) entry("gathered", "to be patched together", el("i", "pw-swatch pw-gathered"));
   for (const mark of marked) {
     const name = words[`mark_${mark}_short`] ?? "marked";
     entry(name, words[`mark_${mark}`] ?? "", el("i", `pw-swatch pw-ring-${mark}`));

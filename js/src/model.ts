@@ -56,6 +56,8 @@ export interface HeatmapState extends ViewState {
   high?: Bytes;
   /** Which cells are ringed, and by which of the two words, and whose interval includes zero; left out where none is. */
   marks?: Bytes;
+  /** The number of each cell's cluster, which is outlined; 0 for no cluster, empty where there are none. */
+  stages?: Bytes;
   /** The mean of the absolute values per row and per column, and whether they are shown. */
   row_means?: Bytes;
   col_means?: Bytes;
@@ -66,6 +68,9 @@ export interface HeatmapState extends ViewState {
   fixed_limit?: number;
   words: Readonly<Record<string, string>>;
   selected: number[];
+  /** Whether cells can be gathered, and the places, row by row, of those that are. */
+  gathers?: boolean;
+  gathered?: number[];
   line: number;
   compact: boolean;
   state: string;

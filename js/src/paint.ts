@@ -2,6 +2,7 @@ import { type Cells, STATUS } from "./cells";
 import { css, type Rgb, type Scale, surface } from "./colour";
 import { fit, type Surface, textWidth } from "./dom";
 import { type GridPlan, MONO } from "./geometry";
+import { brackets, outlines } from "./outline";
 import { indices, type Span } from "./span";
 import { decimal, decimals, tight } from "./text";
 import type { Theme } from "./theme";
@@ -78,13 +79,14 @@ export interface Painting {
   /** Whether pending cells are still to come, and marked as such. */
   awaited: boolean;
   compact: boolean;
+  gathered: ReadonlySet<number>;
 }
 
 /** Whether a value is so far past the scale's end that its colour alone would mislead. */
 export const beyond = (value: number, limit: number): boolean => Math.abs(value) > TOLERATED * limit;
 
 /** A painting with what is worked out once for all its cells. */
-interface Canvas extends Painting, Surface {
+export interface Canvas extends Painting, Surface {
   hatches: ReadonlyMap<number, CanvasPattern | string>;
   gap: number;
   /** How many cells are drawn. */
@@ -114,6 +116,8 @@ export function paint(canvas: HTMLCanvasElement, painting: Painting): void {
   if (count <= ROUNDED && Math.min(cellW, plan.cellH) >= 12) roundGrounds(all);
   else flatGrounds(all);
   marks(all);
+  outlines(all);
+  brackets(all);
 }
 
 /** The colour below a cell's mark, or none for what is still to come. */

@@ -1,5 +1,6 @@
 import { Cells } from "./cells";
 import type { AttentionState, Bytes, HeatmapState, Model } from "./model";
+import { tell } from "./tell";
 
 export type Change = "cells" | "traits" | "selection";
 
@@ -35,19 +36,21 @@ export class Store {
 export class HeatmapStore extends Store {
   cells: Cells;
   selected: number[];
+  gathered: ReadonlySet<number>;
   #typed: number;
 
   constructor(readonly model: Model<HeatmapState>) {
     super();
     this.cells = Cells.from(model);
     this.selected = model.get("selected");
+    this.gathered = new Set(model.get("gathered"));
     this.#typed = Number(model.get("fixed_limit") ?? 0);
     const reload = () => {
       this.cells = Cells.from(model);
     };
     this.watch(
       model,
-      ["normalized", "effect", "patched", "status", "low", "high", "marks", "row_means", "col_means"],
+      ["normalized", "effect", "patched", "status", "low", "high", "marks", "stages", "row_means", "col_means"],
       "cells",
       reload,
     );
@@ -63,6 +66,10 @@ export class HeatmapStore extends Store {
     this.watch(model, ["selected"], "selection", () => {
       this.selected = model.get("selected");
     });
+    this.watch(model, ["gathered"], "cells", () => {
+      this.gathered = new Set(model.get("gathered"));
+    });
+    this.watch(model, ["gathers"], "traits");
     model.on("msg:custom", (message: { type?: string }, buffers: Bytes[]) => {
       if (message?.type !== "cells") return;
       this.cells.merge(buffers);
@@ -83,14 +90,34 @@ export class HeatmapStore extends Store {
   fixLimit(value: number): void {
     this.#typed = value;
     this.changed("traits");
-    this.model.send({ type: "limit", value });
+    tell(this.model, { type: "limit", value });
+  }
+
+  /** Whether cells can be gathered here: somebody must hold them. */
+  get gathers(): boolean {
+    return Boolean(this.model.get("gathers")) && !this.model.withoutKernel;
+  }
+
+  /** Gathers a cell or lets it go; with `from`, gathers all from that cell to this one. The kernel says what counts. */
+  gather(row: number, col: number, from?: readonly [number, number]): void {
+    const { cols } = this.cells;
+    const now = new Set(this.gathered);
+    const [fromRow, fromCol] = from ?? [row, col];
+    if (!from && now.delete(row * cols + col)) this.gathered = now;
+    else {
+      for (let r = Math.min(row, fromRow); r <= Math.max(row, fromRow); r++)
+        for (let c = Math.min(col, fromCol); c <= Math.max(col, fromCol); c++) now.add(r * cols + c);
+      this.gathered = now;
+    }
+    this.changed("cells");
+    this.model.send({ type: "gather", row, col, ...(from ? { from: [fromRow, fromCol] } : {}) });
   }
 
   /** Marks at once and asks the kernel, which answers by setting `selected`. */
   select(row: number, col: number): void {
     this.selected = [row, col];
     this.changed("selection");
-    this.model.send({ type: "select", row, col });
+    tell(this.model, { type: "select", row, col });
   }
 }
 
@@ -116,7 +143,7 @@ export class PositionStore<S, K extends keyof S & string> extends Store {
   choose(position: number): void {
     this.position = position;
     this.changed("selection");
-    this.model.send({ type: this.message, pos: position });
+    tell(this.model, { type: this.message, pos: position });
   }
 }
 
@@ -136,6 +163,6 @@ export class AttentionStore extends PositionStore<AttentionState, "dest"> {
   show(choice: number): void {
     this.chosen = choice;
     this.changed("traits");
-    this.model.send({ type: "choose", choice });
+    tell(this.model, { type: "choose", choice });
   }
 }

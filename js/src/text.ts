@@ -1,23 +1,32 @@
 const SYMBOLS: Readonly<Record<string, string>> = { "\n": "\u21b5", "\r": "\u240d", "\t": "\u21e5" };
 
-// Joiners hold emoji and Indic clusters together; every other invisible character is named by its code point.
-const invisible = (c: string): string => {
-  if (c === "\u200d" || c === "\u200c") return c;
-  return SYMBOLS[c] ?? `\u27e8${c.codePointAt(0)!.toString(16)}\u27e9`;
-};
+// Controls, joiners, marks of direction, spaces that are no space, fillers: what has no picture of its own.
+const HIDDEN = /(?! )[\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
 
-/** A token as it is shown: leading and trailing spaces as middle dots, control characters as symbols. */
+// What holds an emoji together is seen in its picture; anywhere else it is named, as it makes another token. Not with
+// classes before `$`: Chromium 156 finds no character beyond U+FFFF in them.
+const joins = (c: string, before: string, after: string): boolean =>
+  c === "\u200d"
+    ? /(?:\p{So}|\p{Sk}|\ufe0f)$/u.test(before) && /^\p{So}/u.test(after)
+    : c === "\ufe0f" && /(?:\p{So}|\p{Sm}|\p{Po}|\p{Nd})$/u.test(before);
+
+const named = (c: string, at: number, text: string): string =>
+  joins(c, text.slice(0, at), text.slice(at + c.length))
+    ? c
+    : (SYMBOLS[c] ?? `\u27e8${c.codePointAt(0)!.toString(16)}\u27e9`);
+
+/** A text with what cannot be seen in it as symbols, or named by its code point; a mark without a letter gets a ring. */
+export const plain = (text: string): string => text.replace(HIDDEN, named).replace(/^\p{M}/u, "\u25cc$&");
+
+/** A token as it is shown: the same, with leading and trailing spaces as middle dots. */
 export function visible(token: string): string {
   if (token === "") return "\u2205";
   const dots = (spaces: string) => "\u00b7".repeat(spaces.length);
-  return token
-    .replace(/^ +/, dots)
-    .replace(/ +$/, dots)
-    .replace(/[\p{Cc}\p{Cf}]/gu, invisible);
+  return plain(token).replace(/^ +/, dots).replace(/ +$/, dots);
 }
 
 /** A token as a screen reader and a tooltip say it, in quotation marks. */
-export const quoted = (token: string): string => `'${token.replace(/[\p{Cc}\p{Cf}]/gu, invisible)}'`;
+export const quoted = (token: string): string => `'${plain(token)}'`;
 
 /** The decimals that suit a scale of +-`limit`. */
 export const decimals = (limit: number): number => {

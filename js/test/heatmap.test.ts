@@ -195,6 +195,15 @@ describe("choosing", () => {
     expect(root.querySelector<HTMLElement>(".pw-chosen")!.hidden).toBe(true);
   });
 
+  test("a choice that comes with a smaller grid is heard before the grid is", () => {
+    const { model, root } = mount(heatmapState());
+    press(gridOf(root), "End");
+    const [get, columns] = [model.get.bind(model), tokens([" When", " Mary"])];
+    vi.spyOn(model, "get").mockImplementation((key) => (key === "columns" ? columns : get(key)));
+    expect(() => model.set("selected", [0, 1])).not.toThrow();
+    vi.restoreAllMocks();
+  });
+
   test("a selection outside the grid marks nothing", () => {
     const { root } = mount(heatmapState({ selected: [9, 9] }));
     expect(root.querySelector<HTMLElement>(".pw-chosen")!.hidden).toBe(true);

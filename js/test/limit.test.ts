@@ -59,3 +59,13 @@ test("what is typed is no shortcut of the page", () => {
   expect(outside).not.toHaveBeenCalled();
   document.removeEventListener("keydown", outside);
 });
+
+test("values that are never negative have no colours and no ticks below zero", () => {
+  const ticks = (root: Element) => [...root.querySelectorAll<HTMLElement>(".pw-tick")];
+  const state = heatmapState();
+  const { root } = mount({ ...state, words: { ...state.words, from_zero: "yes" } });
+  expect(ticks(root).map((tick) => [tick.textContent, tick.style.top])).toEqual([
+    ["0.5", "50%"],
+    ["0", "100%"],
+  ]);
+});

@@ -127,6 +127,23 @@ describe("intervals in a heatmap", () => {
     expect(cells.slice(0, 4)).toEqual(["0.00 none", "0.10 some", "0.20 all", "0.30 one"]);
   });
 
+  test("a share tells how many of how many it is, but not where nothing is counted", () => {
+    const words = { unit: "share of kinds", alone: "yes", counted: "kinds that reach it", mark_1_short: "all" };
+    const patched = fill(4);
+    patched.set([0, 3, 2, NaN]);
+    const { root } = mount(heatmapState({ words, effect: fill(2), patched }));
+    const grid = root.querySelector<HTMLElement>("[role=grid]")!;
+    press(grid, "ArrowRight");
+    expect(root.querySelector("[role=gridcell]")!.getAttribute("aria-label")).toContain(
+      "share of kinds 0.10, 2 of 3 kinds that reach it, measured",
+    );
+    const tip = [...root.querySelectorAll(".pw-tip-line")].map((line) => line.textContent);
+    expect(tip).toEqual(["share of kinds0.10", "measured", "2 of 3 kinds that reach it"]);
+    press(grid, "t");
+    const cells = [...root.querySelectorAll(".pw-table td")].map((node) => node.textContent);
+    expect(cells.slice(0, 5)).toEqual(["0.00", "0.10 (2 of 3)", "0.20 (2 of 2)", "0.30", "0.10 (2 of 4)"]);
+  });
+
   test("tooltip, speech and table tell the interval and the mark", () => {
     const { root } = mount(state);
     const grid = root.querySelector<HTMLElement>("[role=grid]")!;

@@ -2,7 +2,7 @@
 import { afterEach } from "vitest";
 
 export interface Drawn {
-  what: "rect" | "text" | "triangle" | "ring" | "circle";
+  what: "rect" | "text" | "triangle" | "ring" | "circle" | "line";
   x: number;
   y: number;
   w: number;
@@ -21,6 +21,7 @@ class Recorder {
   textBaseline = "";
   #dashed = false;
   #path: Omit<Drawn, "style"> | null = null;
+  #lines: Omit<Drawn, "style">[] = [];
   clearRect() {
     this.drawn = [];
   }
@@ -28,12 +29,18 @@ class Recorder {
   translate() {}
   beginPath() {
     this.#path = null;
+    this.#lines = [];
   }
   moveTo(x: number, y: number) {
     this.#path = { what: "triangle", x, y, w: 0, h: 0 };
   }
-  lineTo() {}
-  stroke() {}
+  lineTo(x: number, y: number) {
+    const from = this.#path;
+    if (from) this.#lines.push({ what: "line", x: from.x, y: from.y, w: x - from.x, h: y - from.y });
+  }
+  stroke() {
+    for (const line of this.#lines) this.drawn.push({ ...line, style: this.strokeStyle });
+  }
   roundRect(x: number, y: number, w: number, h: number) {
     this.#path = { what: "rect", x, y, w, h };
   }

@@ -13,6 +13,13 @@ test.each([
   ["\u202eabc", "\u27e8202e\u27e9abc"],
   ["", "\u2205"],
   ["\u{1f469}\u200d\u{1f52c}", "\u{1f469}\u200d\u{1f52c}"],
+  ["\u2764\ufe0f\u200d\u{1f525}", "\u2764\ufe0f\u200d\u{1f525}"],
+  ["a\u200db\ufe0f", "a\u27e8200d\u27e9b\u27e8fe0f\u27e9"],
+  ["\u200d", "\u27e8200d\u27e9"],
+  ["\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u27e8200c\u27e9\u062e"],
+  ["a\u00a0b\u3000", "a\u27e8a0\u27e9b\u27e83000\u27e9"],
+  ["\u034f\u3164\u2028", "\u27e834f\u27e9\u27e83164\u27e9\u27e82028\u27e9"],
+  ["\u0301", "\u25cc\u0301"],
   ["<b>", "<b>"],
 ])("the token %j is shown as %s", (token, shown) => {
   expect(visible(token)).toBe(shown);

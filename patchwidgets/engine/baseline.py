@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .gate import Edit, check_control, hooked
+from ..sites import get_site
+from .gate import Edit, Stop, Stopped, check_control, hooked, joined
 from .handle import ModelHandle
 from .lanes import Lane
 
@@ -64,15 +65,16 @@ def record(
     standing: Edits = no_edits,
     recorder: Recorder | None = None,
     twice: Callable[[Row], bool] = lambda row: True,
+    stop: Stop | None = None,
 ) -> Baseline:
     """Run the rows and keep their logits, and the named activations of those that `keep` says.
 
     Call with the handle's lock held. Every batch holds each row that `twice` names twice, in opposite orders; both must
-    agree. `recorder` looks on.
+    agree. `recorder` looks on. When `stop` says so at a layer, Stopped is raised.
     """
     found = Baseline()
     for batch in batches(list(rows), _BATCH_TOKENS // 2):
-        _record(handle, batch, hooks, keep, whole, standing, recorder, twice, found)
+        _record(handle, batch, hooks, keep, whole, standing, recorder, twice, stop, found)
     return found
 
 
@@ -96,6 +98,7 @@ def _record(
     standing: Edits,
     recorder: Recorder | None,
     twice: Callable[[Row], bool],
+    stop: Stop | None,
     found: Baseline,
 ) -> None:
     again = [i for i, row in reversed(list(enumerate(batch))) if twice(row)]
@@ -113,7 +116,7 @@ def _record(
     edits = dict(standing(doubled))
     edits |= {name: keeping(name, edits.get(name)) for name in hooks}
     with recorder.recording(doubled) if recorder else nullcontext() as cache:
-        logits = forward(handle, doubled, edits, whole, cache)
+        logits = forward(handle, doubled, edits, whole, cache, stop)
     if not torch.isfinite(logits).all():
         raise ModelError("the model's logits are not finite on these prompts; check its weights and its dtype.")
     for tensor in (logits, *kept.values()) if again else ():
@@ -128,9 +131,28 @@ def _record(
 
 
 def forward(
-    handle: ModelHandle, rows: Sequence[Row], edits: dict[str, Edit], whole: bool, cache: object | None = None
+    handle: ModelHandle,
+    rows: Sequence[Row],
+    edits: dict[str, Edit],
+    whole: bool,
+    cache: object | None = None,
+    stop: Stop | None = None,
 ) -> Tensor:
-    """Return the logits of rows of one length, [row, pos, vocab]: all positions, or the last ones that are read."""
+    """Return the logits of rows of one length, [row, pos, vocab]: all positions, or the last ones that are read.
+
+    When `stop` says so at a layer, Stopped is raised.
+    """
     tokens = torch.tensor([lane.ids(run) for lane, run in rows], device=handle.device)
-    with hooked(handle.hooks, edits):
+    with hooked(handle.hooks, edits if stop is None else joined(_stopping(handle, stop), edits)):
         return handle.forward(tokens, keep=None if whole else max(lane.kept for lane, _ in rows), cache=cache)
+
+
+def _stopping(handle: ModelHandle, stop: Stop) -> dict[str, Edit]:
+    """Return edits that change nothing, and leave the forward pass at the next layer once `stop` says so."""
+
+    def look(_activation: Tensor) -> None:
+        if stop():
+            raise Stopped
+
+    entering = (get_site("resid_pre").hook_name(layer) for layer in range(handle.n_layers))
+    return {name: look for name in entering if name in handle.hooks}

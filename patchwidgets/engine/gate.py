@@ -16,6 +16,8 @@ from ..errors import PatchError
 from .model import HookPoint
 
 Edit = Callable[[Tensor], Tensor | None]
+Stop = Callable[[], bool]
+"""Whether to leave off."""
 
 _WIRING = (__name__, "transformer_lens.model_bridge.component_setup")
 """Modules whose hooks are no one else's: this one, and the one that wires a bridge's parts to each other."""
@@ -60,6 +62,21 @@ def hooked(points: Mapping[str, HookPoint], edits: Mapping[str, Edit]) -> Iterat
             f"a hook must fire exactly once in a forward pass, but: {told}. The model does not compute this "
             "activation in the usual way, or its hooks were removed meanwhile; choose another site."
         )
+
+
+def joined(first: dict[str, Edit], second: dict[str, Edit]) -> dict[str, Edit]:
+    """Return the edits of both, the first's before the second's where they are at one hook."""
+
+    def both(one: Edit, other: Edit) -> Edit:
+        def edit(activation: Tensor) -> Tensor | None:
+            changed = one(activation)
+            again = other(activation if changed is None else changed)
+            return changed if again is None else again
+
+        return edit
+
+    shared = {name: both(first[name], second[name]) for name in first.keys() & second.keys()}
+    return {**first, **second, **shared}
 
 
 @contextmanager
@@ -121,6 +138,10 @@ def check_control(found: Tensor, expected: Tensor) -> float:
             "hooks acted on it, while the sweep ran. Remove them and run the sweep again."
         )
     return worst
+
+
+class Stopped(Exception):
+    """Runs were asked to stop on their way."""
 
 
 class Disturbed(PatchError):

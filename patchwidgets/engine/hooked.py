@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .baseline import Baseline, Edits, Row, forward, no_edits
-from .gate import Edit, check_control
+from .gate import Edit, Stop, check_control, joined
 from .handle import ModelHandle
 from .lanes import Lane
 from .places import index_in
@@ -46,6 +46,7 @@ def run_patched(
     standing: Edits = no_edits,
     matched: bool = True,
     controls: bool = True,
+    stop: Stop | None = None,
 ) -> Patched:
     """Run one batch: every row is the base run of a lane with one cell's targets written. All lanes have one length.
 
@@ -53,14 +54,15 @@ def run_patched(
 
     Call with the handle's lock held. A control row rides along unpatched before and after the cells; both must give
     their plain run's logits again: if they do not, another thread changed what the model computes meanwhile, and
-    Disturbed is raised. Without `controls` nothing rides along.
+    Disturbed is raised. Without `controls` nothing rides along. When `stop` says so at a layer, Stopped is raised.
     """
     lanes = [lane for _, lane in cells]
     lanes = [lanes[0], *lanes, lanes[-1]] if controls else lanes
     first = 1 if controls else 0
     rows: list[Row] = [(lane, base) for lane in lanes]
     placed = [(i, lane, target) for i, (cell, lane) in enumerate(cells, start=first) for target in targets(cell)]
-    logits = forward(handle, rows, joined(standing(rows), edits_for(placed, base, value, matched)), whole)
+    edits = joined(standing(rows), edits_for(placed, base, value, matched))
+    logits = forward(handle, rows, edits, whole, stop=stop)
     alone = (0, len(rows) - 1) if controls else ()
     worst = max((check_control(logits[i, lanes[i].read], baseline.read[lanes[i], base]) for i in alone), default=0.0)
     read = {key: logits[i, key[1].read] for i, key in enumerate(cells, start=first)}
@@ -88,17 +90,3 @@ def _edit(at: list[tuple[int, Lane, Target]], base: str, value: Value, matched: 
         return activation
 
     return edit
-
-
-def joined(first: dict[str, Edit], second: dict[str, Edit]) -> dict[str, Edit]:
-    """Return the edits of both, the first's before the second's where they are at one hook."""
-
-    def both(one: Edit, other: Edit) -> Edit:
-        def edit(activation: Tensor) -> Tensor | None:
-            changed = one(activation)
-            return other(activation if changed is None else changed)
-
-        return edit
-
-    shared = {name: both(first[name], second[name]) for name in first.keys() & second.keys()}
-    return {**first, **second, **shared}

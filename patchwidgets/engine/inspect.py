@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,12 @@ from ..metrics import Metric
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, Baseline, Row, forward
-from .gate import Disturbed, Edit, check_control, undisturbed
+from .gate import Disturbed, Edit, check_control, joined, undisturbed
 from .gradients import make_mask
 from .handle import ModelHandle
-from .hooked import Value, edits_for, joined
+from .hooked import Value, edits_for
 from .lanes import Lane
+from .places import Place
 from .plain_runs import PlainRuns
 from .plan import Target, hook_of
 from .replay.climb import Watch
@@ -57,7 +58,7 @@ def inspect_cells(
     handle: ModelHandle,
     pair: EncodedPair,
     patch: Patch,
-    cells: Sequence[tuple[str, Cell]],
+    cells: Sequence[tuple[str, Place]],
     head: tuple[int, int] | None = None,
     *,
     watch: Mapping[str, Keep] | None = None,
@@ -89,8 +90,22 @@ class Inspector:
         spare = [get_site(name).hook_name(layer) for name in sites for layer in range(handle.n_layers)]
         self._plain = PlainRuns(handle, self._lanes[0], patch.base, spare)
 
+    def prepare(self) -> None:
+        """Make the plain runs before the first look at a cell of `sites`; nothing where they are too large to keep."""
+        undisturbed(self._handle.lock, self._prepared)
+
+    def _prepared(self) -> None:
+        hooks = self._plain.ahead()
+        try:
+            stack = self._reaching(hooks)
+        except NotReplayable:
+            stack = None
+        if hooks:
+            self._plain.with_hooks(hooks, stack)
+            self._plain.settle()
+
     def look(
-        self, cells: Sequence[tuple[str, Cell]], head: tuple[int, int] | None = None, *,
+        self, cells: Sequence[tuple[str, Place]], head: tuple[int, int] | None = None, *,
         watch: Mapping[str, Keep] | None = None,
     ) -> Inspection:  # fmt: skip
         """Run both prompts, and the base prompt once with every patch; random patches once in every draw of a sweep.
@@ -98,30 +113,64 @@ class Inspector:
         Every cell is (site, {axis: index}), one patched run each. `head` is (layer, head), the one whose attention is
         kept; `watch` says what else is kept, by hook.
         """
-        targets: list[Target] = [(get_site(site), cell) for site, cell in cells]
-        if not isinstance(self._what, Patch):
-            for site, _ in targets:
-                self._handle.shape(site)  # Asked for now: a model cannot be probed in the middle of a pass.
+        targets = self._targets(cells)
         keeps = dict(watch or {})
         if head is not None:
             keeps[pattern_hook(self._handle, head[0])] = lambda activation, run: activation[:, head[1]]
         return undisturbed(self._handle.lock, lambda: self._looked(targets, keeps, head))
 
-    def _looked(self, targets: Sequence[Target], keeps: Mapping[str, Keep], head: tuple[int, int] | None) -> Inspection:
+    def together(self, cells: Sequence[tuple[str, Place]]) -> Inspection:
+        """Run both prompts, and the base prompt with the patches of all cells at once: that is the one patched run."""
+        targets = self._targets(cells)
+        return undisturbed(self._handle.lock, lambda: self._at_once(targets))
+
+    def _targets(self, cells: Sequence[tuple[str, Place]]) -> list[Target]:
+        targets: list[Target] = [(get_site(site), cell) for site, cell in cells]
+        if not isinstance(self._what, Patch):
+            for site, _ in targets:
+                self._handle.shape(site)  # Asked for now: a model cannot be probed in the middle of a pass.
+        return targets
+
+    def _at_once(self, targets: Sequence[Target]) -> Inspection:
+        written = sorted({hook_of(target) for target in targets})
         try:
-            pattern = pattern_hook(self._handle, head[0]) if head else ""
-            return self._measured(targets, keeps, head, self._stack(targets, keeps, pattern))
-        except NotReplayable:
-            return self._measured(targets, keeps, head, None)
+            baseline, _ = self._plain.with_hooks(written)
+            value = self._value(written, baseline)
+            jobs = [(targets, each) for each in self._lanes]
+            logits, _ = _patched(self._handle, self._base, baseline, jobs, value, {}, isinstance(self._what, Patch))
         except Disturbed:
             self._plain.forget()
             raise
+        return Inspection((*self._ends(baseline), torch.stack(logits)))
+
+    def _value(self, written: Sequence[str], baseline: Baseline) -> Value:
+        sources = Sources(self._handle, self._lanes, self._base, written, 0, self._encode)
+        return _values(self._what, sources, baseline, self._metric)
+
+    def _ends(self, baseline: Baseline) -> list[Tensor]:
+        """Return the logits of the clean and the corrupted run, [1, vocab] each."""
+        return [baseline.read[self._lanes[0], run][:1] for run in RUNS]
+
+    def _looked(self, targets: Sequence[Target], keeps: Mapping[str, Keep], head: tuple[int, int] | None) -> Inspection:
+        try:
+            try:
+                pattern = pattern_hook(self._handle, head[0]) if head else ""
+                seen = self._measured(targets, keeps, head, self._stack(targets, keeps, pattern))
+            except NotReplayable:
+                seen = self._measured(targets, keeps, head, None)
+            self._plain.settle()
+        except Disturbed:
+            self._plain.forget()
+            raise
+        return seen
 
     def _stack(self, targets: Sequence[Target], keeps: Mapping[str, Keep], pattern: str) -> Stack | None:
         """Return the model in parts where the patches can be replayed; of hooks, only the pattern is watched there."""
         if not targets or keeps.keys() - {pattern}:
             return None
-        hooks = {hook_of(target) for target in targets} | keeps.keys()
+        return self._reaching({hook_of(target) for target in targets} | keeps.keys())
+
+    def _reaching(self, hooks: Collection[str]) -> Stack:
         return stack_of(self._handle, prove).reaching(sorted(hooks))
 
     def _measured(
@@ -130,27 +179,28 @@ class Inspector:
         lane, base, matched = self._lanes[0], self._base, isinstance(self._what, Patch)
         written = sorted({hook_of(target) for target in targets})
         baseline, tapes = self._plain.with_hooks({*written, *keeps}, stack)
-        sources = Sources(self._handle, self._lanes, base, written, 0, self._encode)
-        value = _values(self._what, sources, baseline, self._metric)
+        value = self._value(written, baseline)
         found = {
             run: {hook: keep(baseline.activations[hook][lane, run][None], run) for hook, keep in keeps.items()}
             for run in RUNS
         }
         jobs = [(target, each) for target in targets for each in self._lanes]
         if stack is None or tapes is None:
-            logits, seen = _patched(self._handle, base, baseline, jobs, value, keeps, matched)
+            rows = [([target], each) for target, each in jobs]
+            logits, seen = _patched(self._handle, base, baseline, rows, value, keeps, matched)
         else:
             watch = None if head is None else Watch(pattern_hook(self._handle, head[0]), *head)
-            logits, rows = replayed(self._handle, stack, tapes, base, baseline, jobs, value, matched, watch)
-            seen = {} if watch is None else {watch.hook: [_over(found[base][watch.hook][0], each) for each in rows]}
+            logits, above = replayed(self._handle, stack, tapes, base, baseline, jobs, value, matched, watch)
+            seen = {} if watch is None else {watch.hook: [_over(found[base][watch.hook][0], each) for each in above]}
         draws = [slice(i, i + len(self._lanes)) for i in range(0, len(jobs), len(self._lanes))]
         kept = [*found.values(), *({hook: torch.stack(rows[some]) for hook, rows in seen.items()} for some in draws)]
         attention = []
         if head is not None:
             pattern = pattern_hook(self._handle, head[0])
             attention = [each[pattern].mean(0).float().cpu().numpy() for each in kept]
-        plain = [baseline.read[lane, run][:1] for run in RUNS]
-        return Inspection((*plain, *(torch.stack(logits[some]) for some in draws)), tuple(attention), tuple(kept))
+        return Inspection(
+            (*self._ends(baseline), *(torch.stack(logits[some]) for some in draws)), tuple(attention), tuple(kept)
+        )
 
 
 def _over(plain: Tensor, found: tuple[int, Tensor] | None) -> Tensor:
@@ -165,12 +215,12 @@ def _patched(
     handle: ModelHandle,
     base: str,
     baseline: Baseline,
-    jobs: Sequence[tuple[Target, Lane]],
+    jobs: Sequence[tuple[Sequence[Target], Lane]],
     value: Value,
     keeps: Mapping[str, Keep],
     matched: bool,
 ) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
-    """Return per run, of one target in one lane, the logits [vocab], and what was kept of each hook.
+    """Return per run, with some targets written in one lane, the logits [vocab], and what was kept of each hook.
 
     An unpatched row rides along in every batch, and must give the base run's logits again.
     """
@@ -182,7 +232,7 @@ def _patched(
     size = max(1, _BATCH_TOKENS // len(lane.ids(base)))
     for start in range(0, len(jobs), size):
         chunk = jobs[start : start + size]
-        placed = [(i, each, target) for i, (target, each) in enumerate(chunk, start=1)]
+        placed = [(i, each, target) for i, (targets, each) in enumerate(chunk, start=1) for target in targets]
         edits = edits_for(placed, base, value, matched)
         edits = joined(edits, {hook: _watch(seen[hook], keep, base) for hook, keep in keeps.items()})
         rows: list[Row] = [(lane, base), *((each, base) for _, each in chunk)]
@@ -219,7 +269,7 @@ def draws_of(what: Intervention) -> int:
     return what.samples if isinstance(what, (Noise, Resample)) else 1
 
 
-def misfit(handle: ModelHandle, what: Intervention, cell: tuple[str, Cell]) -> str:
+def misfit(handle: ModelHandle, what: Intervention, cell: tuple[str, Place]) -> str:
     """Return why an intervention cannot be made at a cell of another site, "" where it can. May run the model."""
     site = get_site(cell[0])
     if isinstance(what, Mean) and not what.per_position and "dest" in site.axes:

@@ -13,7 +13,7 @@ import torch
 from ..errors import PatchError
 from ..interventions import Patch
 from .baseline import Baseline, Edits
-from .gate import undisturbed
+from .gate import Stop, Stopped, undisturbed
 from .handle import ModelHandle
 from .hooked import Patched, Value, run_patched
 from .lanes import Lane
@@ -22,9 +22,10 @@ from .plan import Plan
 from .run import Run
 from .scoring import Scorer
 
-_CHUNK_SECONDS = 0.3
+_CHUNK_SECONDS = 1.0
 _CHUNK_ROWS = 8
-_CHUNK_TOKENS = 2048
+_CHUNK_TOKENS = (256, 2048)
+"""Rows of fewer tokens cost more each; more at once gain nothing."""
 
 Measured = tuple[np.ndarray, np.ndarray]
 """Cells, and their metrics [metric, item, cell]."""
@@ -107,12 +108,12 @@ class Hooked:
         """Yield the cells in their order with their values, until the run is cancelled."""
         task = self.task
         cap = self._most_rows()
-        floor = min(_CHUNK_ROWS, cap)
+        floor = min(max(_CHUNK_ROWS, _CHUNK_TOKENS[0] // self._longest), cap)
         rows, at = task.batch_size or floor, 0
         while at < len(order) and not run.cancelling:
             cells = order[at : at + max(1, rows // len(task.lanes))]
             started = time.perf_counter()
-            values = self.values(cells.tolist(), rows, run)
+            values = self.values(cells.tolist(), rows, run, stop=lambda: run.cancelling)
             if values is None:
                 return
             if task.batch_size is None:
@@ -124,15 +125,23 @@ class Hooked:
     def _most_rows(self) -> int:
         """Return how many patched runs may go through the model at once."""
         task = self.task
-        length = max(len(lane.ids(task.plan.patch.base)) for lane in task.lanes)
+        length = self._longest
         kept = length if task.plan.whole else max(lane.kept for lane in task.lanes)
         fit = task.memory // 2 // text_bytes(task.handle, length, kept) - 2
-        return max(1, min(_CHUNK_TOKENS // length, fit))
+        return max(1, min(_CHUNK_TOKENS[1] // length, fit))
+
+    @property
+    def _longest(self) -> int:
+        """How many tokens the longest base run has."""
+        return max(len(lane.ids(self.task.plan.patch.base)) for lane in self.task.lanes)
 
     def values(
-        self, cells: Sequence[int], rows: int, run: Run | None = None, *, controls: bool = True
-    ) -> np.ndarray | None:
-        """Return the metrics of the cells, [metric, item, cell]; None when cancelled between two batches.
+        self, cells: Sequence[int], rows: int, run: Run | None = None, *, controls: bool = True,
+        stop: Stop | None = None,
+    ) -> np.ndarray | None:  # fmt: skip
+        """Return the metrics of the cells, [metric, item, cell].
+
+        None when `run` was cancelled between two batches, or when `stop` says so at a layer of one.
 
         Without `controls` no unpatched rows ride along: something else that acts on the model goes unnoticed.
         """
@@ -145,7 +154,10 @@ class Hooked:
             if read and run is not None and run.cancelling:
                 return None
             pieces = task.room.cut(batch)
-            found = self._tried(pieces[0], controls)
+            try:
+                found = self._tried(pieces[0], controls, stop)
+            except Stopped:
+                return None
             if found is None:
                 task.room.shrink(len(pieces[0]))
                 left.append(batch)
@@ -157,18 +169,19 @@ class Hooked:
             whole |= found.whole
         return task.score(cells, read, whole)
 
-    def _tried(self, batch: Sequence[tuple[int, Lane]], controls: bool) -> Patched | None:
-        """Return what a batch gave, None when it does not fit into the device's memory."""
+    def _tried(self, batch: Sequence[tuple[int, Lane]], controls: bool, stop: Stop | None) -> Patched | None:
+        """Return what a batch gave, None when it does not fit into the device's memory; Stopped when `stop` says so."""
         try:
-            return undisturbed(self.task.handle.lock, lambda: self._run(batch, controls))
+            return undisturbed(self.task.handle.lock, lambda: self._run(batch, controls, stop))
         except torch.OutOfMemoryError:
             return None
 
-    def _run(self, batch: Sequence[tuple[int, Lane]], controls: bool) -> Patched:
+    def _run(self, batch: Sequence[tuple[int, Lane]], controls: bool, stop: Stop | None) -> Patched:
         task, plan = self.task, self.task.plan
         return run_patched(
             task.handle, plan.patch.base, task.baseline, batch, plan.targets, task.value, whole=plan.whole,
             standing=task.standing, matched=isinstance(plan.intervention, Patch), controls=controls,
+            stop=stop,
         )  # fmt: skip
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from .baseline import RUNS, Baseline, record
-from .gate import foreign_hooks
+from .gate import Disturbed, foreign_hooks
 from .handle import ModelHandle
 from .lanes import Lane
 from .memory import budget_for, element_bytes
@@ -28,6 +29,8 @@ class PlainRuns:
         self._handle, self._lane, self._base = handle, lane, base
         self._spare = [name for name in spare if name in handle.hooks]
         self._state: Hashable | None = None
+        self._sums: tuple[float, ...] | None = None
+        self._summing: Future[tuple[float, ...]] | None = None
         self._mixes: bool | None = None
         self._hooks: set[str] = set()
         self._baseline = Baseline()
@@ -35,20 +38,26 @@ class PlainRuns:
 
     def forget(self) -> None:
         """Make them anew the next time."""
-        self._state, self._hooks, self._tapes, self._baseline = None, set(), None, Baseline()
+        self._state, self._sums, self._mixes, self._hooks = None, None, None, set()
+        self._baseline, self._tapes = Baseline(), None
+
+    def ahead(self) -> list[str]:
+        """Return the hooks that are kept before they are asked for."""
+        return self._spare if self._fits(self._spare) else []
 
     def with_hooks(self, hooks: Collection[str], stack: Stack | None = None) -> tuple[Baseline, Tapes | None]:
         """Return the runs with the hooks' activations, and for a model in parts the base run on tape.
 
-        Call with the handle's lock held.
+        What is made of them is certain once `settle` was called. Call both with the handle's lock held.
         """
-        state = self._now()
-        mixes = None if stack is None else stack.way.mixes
+        state = untouched_state_of(self._handle)
+        self._summing = None if state is None else _beside(self._handle)
+        # A look through hooks needs no tape, and leaves the next look the one there was.
+        mixes = self._mixes if stack is None else stack.way.mixes
         known = state is not None and state == self._state and self._hooks.issuperset(hooks)
-        if known and mixes in (None, self._mixes):
-            return self._baseline, self._tapes if stack is not None else None
-        spare = self._spare if self._fits(self._spare) else ()
-        wanted = {*hooks, *spare, *(self._hooks if state == self._state else ())}
+        if known and mixes == self._mixes:
+            return self._baseline, self._tapes
+        wanted = {*hooks, *self.ahead(), *(self._hooks if state == self._state else ())}
         self.forget()
         tapes = None if mixes is None else Tapes(self._handle, self._base, mixes)
         self._baseline = record(self._handle, [(self._lane, run) for run in RUNS], wanted, recorder=tapes)
@@ -57,10 +66,17 @@ class PlainRuns:
         self._state, self._hooks, self._mixes, self._tapes = state, wanted, mixes, tapes
         return self._baseline, tapes
 
-    def _now(self) -> Hashable | None:
-        state = untouched_state_of(self._handle)
-        # A replayed run shows only what changed above its cell: below it stand these runs, right or wrong.
-        return None if state is None else (state, sums_of(self._handle.bridge))
+    def settle(self) -> None:
+        """Raise Disturbed where a weight's data was written in place since these runs were made.
+
+        A replayed run shows only what changed above its cell: below it stand these runs, right or wrong.
+        """
+        if self._summing is None:
+            return
+        sums = self._summing.result()
+        if self._sums not in (None, sums):
+            raise Disturbed("the model's weights were written to while it was looked at; look again.")
+        self._sums, self._summing = sums, None
 
     def _fits(self, hooks: Sequence[str]) -> bool:
         """Return whether the hooks' activations are small beside what is free."""
@@ -74,3 +90,12 @@ class PlainRuns:
             return self._handle.n_heads * tokens**2
         wide = (config.d_mlp or 4 * config.d_model) if ".mlp." in hook else 0
         return tokens * max(config.d_model, self._handle.n_heads * config.d_head, wide)
+
+
+def _beside(handle: ModelHandle) -> Future[tuple[float, ...]]:
+    """Start reading all weights in a thread, beside what goes on here."""
+    bridge, reader = handle.bridge, ThreadPoolExecutor(1, "patchwidgets-weights")
+    try:
+        return reader.submit(sums_of, bridge)
+    finally:
+        reader.shutdown(wait=False)

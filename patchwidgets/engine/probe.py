@@ -21,8 +21,9 @@ _LENGTH = 8
 def probe(handle: ModelHandle, site: Site) -> tuple[int, ...]:
     """Return the shape of the site's activation on a few tokens; a PatchError when patching there would do nothing.
 
-    One row of the batch per layer is disturbed in that layer. A hook that does not fire, or whose activation the model
-    does not use (some attention shows its pattern and computes with another), would give a table of silent zeros.
+    One row of the batch is disturbed in every layer, the other is not. A hook that does not fire, or whose activation
+    the model does not use (some attention shows its pattern and computes with another), would give a table of silent
+    zeros.
     """
     layers = list(range(handle.n_layers)) if site.layered else [0]
     for layer in layers:
@@ -34,28 +35,28 @@ def probe(handle: ModelHandle, site: Site) -> tuple[int, ...]:
         )
     length, vocabulary = min(_LENGTH, handle.tokenizer.context), handle.tokenizer.vocab_size
     tokens = torch.tensor([[i * (vocabulary - 1) // _LENGTH for i in range(1, length + 1)]], device=handle.device)
-    tokens = tokens.expand(len(layers) + 1, -1)
+    tokens = tokens.expand(2, -1)
     shapes: dict[int, tuple[int, ...]] = {}
 
-    def disturb(row: int) -> Edit:
+    def disturb(layer: int) -> Edit:
         def edit(activation: Tensor) -> Tensor:
-            now = activation[row]
-            shapes[row] = tuple(now.shape)
-            noise = torch.randn(now.shape, generator=torch.Generator().manual_seed(row)).to(now)
+            now = activation[0]
+            shapes[layer] = tuple(now.shape)
+            noise = torch.randn(now.shape, generator=torch.Generator().manual_seed(layer)).to(now)
             finite = now[now > torch.finfo(now.dtype).min / 2]
             # Wide enough to turn attention that is all on one token.
             changed = now + (1 + 10 * float(finite.std(correction=0))) * noise
-            activation[row] = torch.where(open_scores(now), changed, now) if "dest" in site.axes else changed
+            activation[0] = torch.where(open_scores(now), changed, now) if "dest" in site.axes else changed
             return activation
 
         return edit
 
     def measure() -> Tensor:
-        with hooked(handle.hooks, {site.hook_name(layer): disturb(row) for row, layer in enumerate(layers)}):
+        with hooked(handle.hooks, {site.hook_name(layer): disturb(layer) for layer in layers}):
             return handle.forward(tokens).double()
 
     logits = undisturbed(handle.lock, measure)
-    if torch.equal(logits[:-1], logits[-1:].expand_as(logits[:-1])):
+    if torch.equal(logits[0], logits[1]):
         raise PatchError(
             f"the model {handle.name!r} shows {site.name!r} but does not compute with it: what is written there does "
             "not reach the logits. Choose another site, such as z."

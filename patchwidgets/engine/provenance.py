@@ -35,6 +35,7 @@ def make_provenance(handle: ModelHandle, plan: Plan, encode: Encode) -> dict[str
         "intervention": plan.intervention.name,
         "settings": {} if isinstance(plan.intervention, Patch) else plan.intervention.settings(),
         "over": _over(plan.intervention, encode),
+        "sizes": _sizes(handle, plan),
         "within": plan.within,
         "window": plan.window,
         "standing": [_standing(stand, encode) for stand in plan.standing],
@@ -67,6 +68,14 @@ def _what(handle: ModelHandle, plan: Plan) -> dict[str, Any]:
     layer = plan.labels["layer"][0] if "layer" in plan.labels else None
     point = handle.hook(plan.site, layer)  # type: ignore[arg-type]
     return {"site": plan.site.name, "hook": plan.site.hook, "hook_at": point.name}
+
+
+def _sizes(handle: ModelHandle, plan: Plan) -> dict[str, int]:
+    """Return how many indices the axes of the cells have in all, of which the sweep may be over some."""
+    if isinstance(plan.site, Joint):
+        return {}
+    tokens = max(len(pair.ids(plan.patch.base)) for pair in plan.pairs)
+    return {axis: tokens if axis in ("pos", "dest", "src") else handle.size(plan.site, axis) for axis in plan.by}
 
 
 def _notes(plan: Plan) -> list[str]:

@@ -95,7 +95,7 @@ class _Scaled(Sweep):
     def _record(self) -> Baseline:
         """Make the plain runs; no activations are needed here."""
         rows = [(lane, run) for lane in self.lanes for run in RUNS]
-        return record(self.handle, rows, whole=self.plan.whole, standing=self.standing)
+        return record(self.handle, rows, whole=self.plan.whole, standing=self.standing, stop=self.stop)
 
     def _make_values(self) -> None:
         """Make none, but for a mask, whose weights are told."""

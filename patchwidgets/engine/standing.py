@@ -9,9 +9,9 @@ from ..interventions import Standing
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, Baseline, Edits, Row, no_edits
-from .gate import Edit
+from .gate import Edit, joined
 from .handle import ModelHandle
-from .hooked import Value, edits_for, joined
+from .hooked import Value, edits_for
 from .lanes import Lane
 from .plan import Plan, Target, choose
 from .values import Encode, Sources, check_vector, make_value

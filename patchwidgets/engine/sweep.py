@@ -11,9 +11,9 @@ import torch
 from ..errors import PatchError
 from ..interventions import Mask, Patch
 from ..metrics import gap_too_small
-from ..result import IMPLIED, MEASURED, PENDING, PatchResult, make_data
+from ..result import IMPLIED, MEASURED, PENDING, PatchResult
 from .baseline import RUNS, Baseline, Edits, Row, no_edits, record
-from .gate import undisturbed
+from .gate import Stop, Stopped, undisturbed
 from .gradients import Weight, check_mask, make_mask
 from .handle import ModelHandle
 from .hooked import Value
@@ -28,6 +28,7 @@ from .replay.parts import Stack
 from .replay.seams import NotReplayable
 from .replay.sweeping import Replayed, WrongCells
 from .replay.tape import Tapes
+from .reported import reported, told
 from .run import Run
 from .scoring import Scorer
 from .standing import make_standing
@@ -103,16 +104,23 @@ class Sweep:
         self.weight: Weight | None = None
         self.journal: Journal | None = None
         self.finals: object = None
+        self.stop: Stop | None = None
 
     def work(self, run: Run) -> None:
-        """Record the plain runs, then measure every cell of the plan in chunks that take a fraction of a second."""
+        """Record the plain runs, then measure every cell of the plan in chunks that take a fraction of a second.
+
+        A sweep that is cancelled in the plain runs knows nothing, not even those.
+        """
+        self.stop = lambda: run.cancelling
         try:
             self._begin(run)
             self._measure_all(run)
+        except Stopped:
+            return
         finally:
             if self.journal is not None:
                 self.journal.close()
-            self.model = self.value = self.weight = self.stack = self.tapes = None
+            self.model = self.value = self.weight = self.stack = self.tapes = self.stop = None
             self.baseline, self.standing = Baseline(), no_edits
 
     def _begin(self, run: Run) -> None:
@@ -170,6 +178,7 @@ class Sweep:
             standing=self.standing,
             recorder=self.tapes,
             twice=self._run_twice,
+            stop=self.stop,
         )
 
     def _run_twice(self, row: Row) -> bool:
@@ -183,7 +192,7 @@ class Sweep:
     def _make_values(self) -> None:
         plan = self.plan
         what = plan.intervention
-        sources = Sources(self.handle, self.lanes, plan.patch.base, plan.hooks, plan.seed, self.encode)
+        sources = Sources(self.handle, self.lanes, plan.patch.base, plan.hooks, plan.seed, self.encode, stop=self.stop)
         if not isinstance(what, Mask):
             self.value = undisturbed(self.handle.lock, lambda: make_value(what, sources, self.baseline))
             return
@@ -274,36 +283,5 @@ class Sweep:
 
     def report(self, run: Run) -> PatchResult:
         """Return what is measured so far as a result."""
-        plan = self.plan
-        texts = self.origin["texts"]
-        items = (len(plan.metrics), len(plan.pairs), plan.samples)
-        patched = run.patched.reshape(*items, -1).mean(2)
-        plain = self.plain.reshape(*items, -1).mean(2)
-        means, base = patched.mean(1), plain[:, :, RUNS.index(plan.patch.base)]
-        # Exactly the base run's numbers, whatever order a mean is summed in.
-        implied = run.status == IMPLIED
-        patched[:, :, implied] = base[:, :, None]
-        means[:, implied] = base.mean(1)[:, None]
-        data = make_data(
-            plan.by,
-            dict(zip(plan.by, plan.shape, strict=True)),
-            tuple(metric.name for metric in plan.metrics),
-            means,
-            run.status.copy(),
-            plain[:, :, 0].mean(1).tolist(),
-            plain[:, :, 1].mean(1).tolist(),
-            list(zip(texts["clean"], texts["corrupted"], strict=True)),
-            plan.labels,
-            kept=None if self.kept is None else self.kept.copy(),
-            pairs=(patched, plain) if len(plan.pairs) > 1 else None,
-        )
-        check = {
-            "controls": self.check.controls,
-            "worst_logit_difference": self.check.worst,
-            "remeasured": self.check.remeasured,
-            "worst_difference": self.check.apart,
-            "wrong": list(self.check.wrong),
-            "reused": self.check.reused,
-        }
-        engine = {"engine": self.engine, "why_hooked": self.why_hooked}
-        return PatchResult(data, {**self.origin, **engine, "check": check}, self.finals)
+        engine = {"engine": self.engine, "why_hooked": self.why_hooked, "check": told(self.check)}
+        return reported(self.plan, run, self.plain, self.kept, {**self.origin, **engine}, self.finals)

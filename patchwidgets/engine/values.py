@@ -16,6 +16,7 @@ from ..interventions import Intervention, Mean, Noise, Patch, Resample, Scale, V
 from ..prompts import EncodedPair
 from ..sites import Site
 from .baseline import RUNS, Baseline, Row, record
+from .gate import Stop
 from .handle import ModelHandle
 from .lanes import Lane
 from .masks import Open, kept_closed, open_at
@@ -32,15 +33,16 @@ Encode = Callable[[object], tuple[EncodedPair, ...]]
 class Sources:
     """What values are made of: a model, the lanes of a sweep, and which run is changed.
 
-    `standing` is the number of the intervention among those that stand, from 1; 0 for the one that is swept.
+    `standing` is the number of the intervention among those that stand, from 1; 0 for the one that is swept. `stop` is
+    asked while the model runs.
     """
 
     def __init__(
         self, handle: ModelHandle, lanes: Sequence[Lane], base: str, hooks: Sequence[str], seed: int, encode: Encode,
-        standing: int = 0,
+        standing: int = 0, stop: Stop | None = None,
     ) -> None:  # fmt: skip
         self.handle, self.lanes, self.base, self.hooks, self.seed = handle, lanes, base, hooks, seed
-        self.standing = standing
+        self.standing, self.stop = standing, stop
         self.source = RUNS[1 - RUNS.index(base)]
         self.encode = encode
 
@@ -61,8 +63,8 @@ class Sources:
         return open_at(self.handle, self.lanes, self.base, self.hooks, matched=matched)
 
     def record(self, rows: Sequence[Row]) -> Baseline:
-        """Run rows plainly and keep the hooks' activations."""
-        return record(self.handle, rows, self.hooks)
+        """Run rows plainly and keep the hooks' activations; Stopped when `stop` says so meanwhile."""
+        return record(self.handle, rows, self.hooks, stop=self.stop)
 
 
 def make_value(what: Intervention, sources: Sources, baseline: Baseline) -> Value:

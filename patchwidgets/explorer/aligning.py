@@ -9,9 +9,10 @@ import ipywidgets as w
 
 from ..alignment import Alignment, propose
 from ..prompts import EncodedPair, Prompt
+from ..spelling import shown_token
 from ..views import TokenStrip
 from .slots import columns_of, token_columns_of
-from .text import Line, shown_token
+from .text import Line
 
 Match = tuple[int, int]
 Prompts = tuple[Prompt, Prompt]
@@ -28,6 +29,8 @@ class Aligning:
         self._pair: EncodedPair | None = None
         self._edited: tuple[Match, ...] | None = None
         self._prompts: Prompts | None = None  # those the edit belongs to
+        self._below, self._one = False, True
+        self._kept: str | None = None  # the clean prompt whose tokens can be chosen
         self.strip = TokenStrip(group=group)
         self.told, self.error = Line("pw-x-dim"), Line("pw-x-error")
         self.strip.on_edit(self._intent)
@@ -39,6 +42,11 @@ class Aligning:
         if self._edited is None or prompts != self._prompts:
             return None
         return [list(match) for match in self._edited]
+
+    @property
+    def pair(self) -> EncodedPair | None:
+        """The pair on show."""
+        return self._pair
 
     @property
     def edits(self) -> bool:
@@ -62,10 +70,27 @@ class Aligning:
             self.strip.columns = token_columns_of(pair)
             self.error.say("")
             self.told.say(_told(pair, edited) if self.edits else "")
+            if self._kept is not None:
+                self._arrange()
 
     def arrange(self, tokens_are_below: bool, *, one: bool = True) -> None:
         """Hide the strip where the map shows the same columns and there is nothing to edit, or more than one pair."""
-        self.box.layout.display = "none" if not one or (tokens_are_below and not self.edits) else None
+        self._below, self._one = tokens_are_below, one
+        self._arrange()
+
+    def keep(self, clean: str | None) -> None:
+        """Show the strip of a clean prompt even so, while its tokens can be chosen; None no longer."""
+        self._kept = clean
+        self._arrange()
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is the strip of the prompt whose tokens can be chosen."""
+        return self._kept is not None and self._pair is not None and self._pair.given[0] == self._kept
+
+    def _arrange(self) -> None:
+        hidden = not self._one or (self._below and not self.edits and not self.kept)
+        self.box.layout.display = "none" if hidden else None
 
     def _intent(self, what: str, clean: int | None, corrupted: int | None) -> None:
         """Do what was asked for on the page, or say why not; columns count those on screen."""

@@ -50,7 +50,7 @@ def attention_traits(
         "columns": token_columns_of(pair),
         "runs": runs,
         "patterns": plain,
-        "title": f"Attention of head {name_of(head)}{drawn(opened)}",
+        "title": f"Attention of head {name_of(head)}{drawn(opened.plan)}",
         "note": note,
         "more": more,
         **extra,

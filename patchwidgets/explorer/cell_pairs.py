@@ -9,9 +9,9 @@ from ..engine.plan import Plan
 from ..grid import Grid
 from ..prompts import EncodedPair
 from ..result import PatchResult
+from ..spelling import shown_token, signed
 from ..spread import CONFIDENCE, drawn_how, of_cell
 from ..views import PairStrip
-from .text import shown_token
 
 
 class CellPairs:
@@ -37,7 +37,7 @@ class CellPairs:
             for value, pair in zip(values, plan.pairs, strict=False)
         ]
         known, mean = np.isfinite(low), float(values.mean())
-        sure = f"{CONFIDENCE:.0%} interval {_number(low)} to {_number(high)} ({drawn_how(len(values))})"
+        sure = f"{CONFIDENCE:.0%} interval {signed(low)} to {signed(high)} ({drawn_how(len(values))})"
         above = int((values > 0).sum())
         self.view.show(
             pairs,
@@ -46,7 +46,7 @@ class CellPairs:
             mean=mean,
             low=float(low) if known else None,
             high=float(high) if known else None,
-            note=f"Mean {_number(mean)}; {sure if known else _UNBOUNDED}. Above 0 in {above} of {len(values)} pairs."
+            note=f"Mean {signed(mean)}; {sure if known else _UNBOUNDED}. Above 0 in {above} of {len(values)} pairs."
             f" {_OPENED}",
             selected=max(0, self.view.selected),
         )
@@ -68,11 +68,8 @@ def place_of(grid: Grid, row: int, col: int) -> str:
     if columns["kind"] == "tokens":
         pair = dict.fromkeys(shown_token(text) for text in (columns["clean"][col], columns["corrupted"][col]) if text)
         pair.pop("\u2026", None)  # The pairs differ there.
-        across = f"position {col} {'/'.join(pair)}".strip()
+        number = columns["numbers"][col] if columns.get("numbers") else col
+        across = f"position {number} {'/'.join(pair)}".strip()
     else:
         across = f"{columns['title']} {columns['labels'][col]}".strip()
     return f"{grid.row_title} {grid.rows[row]}, {across}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "\u2212")

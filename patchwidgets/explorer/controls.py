@@ -10,9 +10,12 @@ import ipywidgets as w
 
 from ..engine.handle import ModelHandle
 from ..engine.run import Run
-from ..sites import SITES
+from ..interventions import Patch
+from ..prompts import EncodedPair
+from ..sites import SITES, Site
 from .choices import Choices
 from .settings import SHOWN
+from .subsets import Subsets
 from .text import Line, named
 
 _SITES = {
@@ -39,6 +42,7 @@ class Controls:
     """The controls and their values; `on_change` is called when a value changes, the others by the buttons.
 
     `choices` are the entries of the intervention control; one that lacks something is not taken, and `told` says why.
+    `pair` gives the prompts on show, whose tokens can be chosen by name.
     `lock` is the Explorer's: other threads wait while the controls are being set.
     """
 
@@ -47,6 +51,7 @@ class Controls:
         handle: ModelHandle,
         choices: Choices,
         lock: threading.RLock,
+        pair: Callable[[], EncodedPair | None],
         on_change: Callable[[], None],
         on_run: Callable[[], None],
         on_cancel: Callable[[], None],
@@ -64,8 +69,10 @@ class Controls:
             tooltips=["put clean activations into the corrupted run", "put corrupted activations into the clean run"],
         )
         self.metric = w.Dropdown(
-            options=[(METRIC_LABELS.get(name, name), name) for name in SHOWN], layout=w.Layout(width="auto")
-        )
+            options=[(METRIC_LABELS.get(name, name), name) for name in SHOWN], layout=w.Layout(width="auto"),
+            tooltip="all metrics are measured at once: choosing another runs nothing, but where a mask follows it",
+        )  # fmt: skip
+        self._one_way(there[0])
         self.run = w.Button(description="Run", tooltip="measure every cell")
         self.cancel = w.Button(description="Cancel", tooltip="stop after the cells being measured now", disabled=True)
         self.undo = w.Button(description="Undo", tooltip="the settings before these (Ctrl+Z)", disabled=True)
@@ -73,7 +80,8 @@ class Controls:
         self.bar = w.IntProgress(value=0, max=1, layout=w.Layout(width="auto"))
         self.progress = Line("pw-x-dim", "pw-x-progress-text")
         self._silent, self._lock = False, lock
-        self._on_change, self._choices = on_change, choices
+        self._on_change, self._choices, self._pair = on_change, choices, pair
+        self.subsets = Subsets(handle, lock, self._based, lambda: self._changed(None))
         self.site.observe(self._site_changed, "value")
         self.intervention.observe(self._intervention_changed, "value")
         for control in (self.by, self.direction, self.metric):
@@ -92,9 +100,9 @@ class Controls:
         # Together, so that on a narrow page neither of the two stands on a line of its own.
         buttons = w.HBox([self.run, self.cancel, self.undo, self.redo])
         buttons.add_class("pw-x-buttons")
-        row = w.Box([self.site, self.by, self.intervention, self.direction, self.metric, buttons])
+        row = w.Box([self.site, self.by, self.subsets.box, self.intervention, self.direction, self.metric, buttons])
         row.add_class("pw-x-bar")
-        self.box = w.VBox([row, self.told, self.bar])
+        self.box = w.VBox([row, self.told, self.subsets.lines, self.bar])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -104,7 +112,7 @@ class Controls:
         by = by if by in site.by else site.granularity()
         chosen = self._choices.plain(str(self.intervention.value))
         values = {name: getattr(self, name).value for name in ("direction", "metric")}
-        return {"site": site.name, "by": list(by), "intervention": chosen, **values}
+        return {"site": site.name, "by": list(by), **self.subsets.settings, "intervention": chosen, **values}
 
     def apply(self, settings: dict[str, Any]) -> None:
         """Set the controls to `settings` without calling `on_change`."""
@@ -115,6 +123,7 @@ class Controls:
                 for name in ("site", "direction", "metric"):
                     getattr(self, name).value = settings[name]
                 self.by.value = tuple(settings["by"])
+                self.subsets.apply(settings)
             finally:
                 self._silent = False
 
@@ -158,7 +167,7 @@ class Controls:
             self.progress.say("")
             return
         self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else 1
-        self.progress.say(_progress(run))
+        self.progress.say(progress_of(run))
 
     def _site_changed(self, _change: object) -> None:
         """Offer the site's granularities; the one that was chosen stays where the site has it."""
@@ -168,8 +177,21 @@ class Controls:
             self.by.options = _granularities(site.name)
             if chosen in site.by:
                 self.by.value = chosen
+            self._one_way(site)
+            self.subsets.of_site(site)
             self._silent = silent
         self._changed(None)
+
+    def _one_way(self, site: Site) -> None:
+        """Say where there is nothing to choose: a site with one granularity."""
+        self.by.disabled = len(site.by) == 1
+        only = f"{site.name} can be swept in this way alone"
+        self.by.tooltip = only if self.by.disabled else "how finely: what one cell of the map is"
+
+    def _based(self) -> tuple[EncodedPair, str] | None:
+        """Return the prompts on show and which run of them is patched."""
+        pair = self._pair()
+        return None if pair is None else (pair, Patch(str(self.direction.value)).base)
 
     def _intervention_changed(self, change: dict[str, Any]) -> None:
         """Take an entry, or go back to the one before and tell what the entry lacks."""
@@ -198,7 +220,8 @@ def _granularities(site: str) -> list[tuple[str, tuple[str, ...]]]:
     return [(" \u00d7 ".join(_AXES.get(axis, axis) for axis in by), by) for by in SITES[site].by]
 
 
-def _progress(run: Run) -> str:
+def progress_of(run: Run) -> str:
+    """Return in words how far a run is."""
     seconds = run.seconds
     told = f"{run.done} of {run.total} {run.counts}"
     if run.finished:

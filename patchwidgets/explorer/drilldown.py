@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from .lines import last_maker, note_of
 from .live import LiveMap
 from .looking import Look, look
 from .neurons import Neurons
-from .opened import LOOKED_AT, Opened, Patches, drawn, open_cell, patches_of
+from .opened import LOOKED_AT, PARTS, Opened, Patches, drawn, open_cell, patches_of
 from .outputs import empty_output
 from .panels import empty_parts, empty_tables, part_values, prediction_tables
 from .text import Line
@@ -52,6 +53,7 @@ class Drilldown:
     ) -> None:
         self._handle, self._lock, self._submit, self._encode = handle, lock, submit, encode
         self._opened: Opened | None = None
+        self._about: Plan | None = None  # The sweep whose cells are looked at, or will be.
         self._inspector: tuple[Plan, Inspector] | None = None
         self._run: Run | None = None
         self._seen: tuple[Patches, Inspection] | None = None
@@ -92,7 +94,7 @@ class Drilldown:
         """Show nothing; what is computing is dropped."""
         with self._lock:
             self._drop_heads()
-            self._inspector = None
+            self._about = self._inspector = None
             self.neurons.close()
             self._show(None)
             self.hint.say(_HINT)
@@ -103,17 +105,26 @@ class Drilldown:
             self.close()
             self.hint.say(why)
 
+    def prepare(self, plan: Plan) -> None:
+        """Make what all cells of a sweep share, now that it is done: the first then opens as fast as the next."""
+        with self._lock:
+            self._about = plan
+            self._submit(lambda: self._prepare(plan))
+
     def open(self, plan: Plan, metric: str, cell: Cell) -> None:
         """Open a cell of a sweep; a cell that is a head opens as that head."""
         with self._lock:
             self._drop_heads()
+            self._about = plan
             opened = open_cell(self._handle, plan, metric, cell)
             position = opened.position
             self.neurons.open(opened)
             if position is not None:
                 self.heads.blank(self._heads_grid(opened), {"title": self._heads_title(opened, position)})
-                self._submit(lambda: self._sweep_heads(opened, position))
+            # First what takes one look; the sweep of the heads would share the model, and the time, with it.
             self._show(opened)
+            if position is not None:
+                self._submit(lambda: self._sweep_heads(opened, position))
 
     def open_head(self, layer: int, head: int) -> None:
         """Open a head from the open cell; the head that a cell of z is, is that cell."""
@@ -173,7 +184,7 @@ class Drilldown:
 
     def _show_empty(self, opened: Opened) -> None:
         patches = patches_of(self._handle, opened)
-        self.predictions.show(empty_tables(opened, patches), title=f"Next token{drawn(opened)}")
+        self.predictions.show(empty_tables(opened, patches), title=f"Next token{drawn(opened.plan)}")
         self.attention.show({}, [], np.empty((0, 0, 0)), title="")
         self.output.show(**empty_output(opened, patches))
         self.parts.show(**empty_parts(opened, patches))
@@ -261,6 +272,17 @@ class Drilldown:
                 if opened is self._opened:
                     self.error.say(_told(error))
 
+    def _prepare(self, plan: Plan) -> None:
+        """On the worker thread; what is wrong is told when a cell is opened."""
+        for site in (*PARTS, "z"):
+            if plan is not self._about:
+                return
+            with contextlib.suppress(PatchError):
+                self._handle.shape(get_site(site))
+        if plan is self._about:
+            with contextlib.suppress(Exception):
+                self._inspector_of(plan).prepare()
+
     def _inspector_of(self, plan: Plan) -> Inspector:
         """Return what looks at a sweep's cells: the plain runs are made for the first one."""
         kept = self._inspector
@@ -269,7 +291,10 @@ class Drilldown:
                 self._handle, plan.pair, plan.patch, intervention=plan.intervention, metric=plan.metrics[0],
                 encode=self._encode, sites=sorted({*LOOKED_AT, *(site.name for site in plan.sites)}),
             )  # fmt: skip
-            self._inspector = kept = (plan, inspector)
+            kept = (plan, inspector)
+            with self._lock:
+                if self._about is not None and key_of(self._about) == key_of(plan):
+                    self._inspector = kept
         return kept[1]
 
     def _show_seen(self, opened: Opened, found: Look) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from ..spelling import isolated, shown_text, shown_token
 from ..words import meaning
 from .controls import METRIC_LABELS
 from .kept import Entry
-from .text import shown_token
+from .subsets import told
 
 
 def name_of(entry: Entry) -> str:
@@ -25,12 +26,14 @@ def detail_of(entry: Entry) -> str:
         [f"mean over {entry.whole.n} pairs of {over['name']}"]
         if over
         else [
-            text if isinstance(text, str) else f"{len(text)} ids" for text in (settings["clean"], settings["corrupted"])
+            isolated(shown_text(text)) if isinstance(text, str) else f"{len(text)} ids"
+            for text in (settings["clean"], settings["corrupted"])
         ]
     )
     parts = [
         *([str(p["model"])] if entry.foreign else []),
         settings["direction"],
+        *told(settings),
         METRIC_LABELS.get(settings["metric"], settings["metric"]),
         "" if over else " over ".join(targets),
         f"{cells} cell{'s' if cells != 1 else ''} in {entry.run.seconds:.1f} s",

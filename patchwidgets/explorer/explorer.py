@@ -12,6 +12,7 @@ from typing import Any
 
 import ipywidgets as w
 import traitlets as t
+from IPython.display import display
 
 from ..datasets import Dataset
 from ..encoding import encode_prompts, unknown_words
@@ -24,17 +25,23 @@ from ..interventions import Intervention
 from ..presets import PRESETS
 from ..prompts import EncodedPair, PromptPair, check_pair
 from ..result import PatchResult
+from .against import Against
 from .choices import Choices
+from .corrupting import kinds_of
+from .drawing import Drawing
 from .drilldown import Drilldown
 from .form import Form
+from .gathering import Gathering
 from .kept import Pause
-from .kinds import Kind, kinds_of
 from .multiples import Multiples
 from .offers import offer
-from .saving import Saving
+from .saving import Saving, Shown
 from .screen import Screen
 from .settings import align_of
 from .shelf import HasShelf, Shelf
+from .still import Still
+from .subsets import without_hidden
+from .suggesting import Suggesting
 from .text import close_all
 from .worker import Deadline, Worker, wait_until_idle
 
@@ -45,13 +52,14 @@ _LOG = logging.getLogger(__name__)
 class Explorer(HasShelf, w.VBox):
     """Activation patching live in a notebook.
 
-    Traits to use in the next cell: `result` (the PatchResult on screen, or None), `selection` (a DataFrame with the
-    row of the selected cell, or None), `settings` (plain data: clean, corrupted, answer, foil, alignment, dataset,
-    site, by, intervention, direction, metric). Assigning some or all of the settings changes the Explorer; an answer or
-    foil of None lets the model choose, an alignment of None is the one proposed. A dataset of None means the
-    one pair; else it is {"name": ..., "n": ..., "seed": ...}, as the menu names it. What nobody knows is a
-    PatchError, and the settings stay. `intervention` is the object in use, and may be assigned. `shelf` lists the
-    results that are kept.
+    Traits to use in the next cell: `result` (the PatchResult on screen, or None), `selection` (a DataFrame with a row
+    per gathered cell, in the order they were gathered, else the row of the selected cell, or None), `settings` (plain
+    data: clean, corrupted, answer, foil, alignment, dataset, site, by, layers, positions, intervention, direction,
+    metric). Assigning some or all of the settings changes the Explorer; an answer or foil of None lets the model
+    choose, an alignment of None is the one proposed, layers or positions of None are all; those that a site does not
+    have come back with a site that has them. A dataset of None means the one pair; else it is {"name": ..., "n": ...,
+    "seed": ...}, as the menu names it. What nobody knows is a PatchError, and the settings stay. `intervention` is the
+    object in use, and may be assigned. `shelf` lists the results that are kept.
 
     A function that observes a trait may be called in any thread and must not wait for the Explorer.
     """
@@ -69,6 +77,7 @@ class Explorer(HasShelf, w.VBox):
         *,
         dataset: Dataset | None = None,
         intervention: str | Intervention | None = None,
+        against: Any = None,
     ) -> None:
         swept = pair if isinstance(pair, Dataset) else None
         pair = PRESETS[0].pair if pair is None or isinstance(pair, Dataset) else check_pair(pair)
@@ -90,18 +99,35 @@ class Explorer(HasShelf, w.VBox):
         )  # fmt: skip
         self._entry, self._aligning, self._controls = form.entry, form.aligning, form.controls
         self._drilldown = Drilldown(self._handle, group, lock, self._worker.submit, form.prompts_of)
-        self._screen = Screen(group, lock, form.aligning, form.controls, self._drilldown, self._publish)
+        self._drawing = Drawing()
+        self._gathering = Gathering(self._handle, lock, self._worker.submit, form.prompts_of)
+        self._screen = Screen(
+            group, lock, form.aligning, form.controls, self._drilldown, self._gathering, self._publish
+        )
         self._map = self._screen.map
         self._shelf = Shelf(self._handle, form, lock, self._enter)
         self._closed = False
         self._shown: dict[str, Any] = {}  # The settings that the result on screen was asked by.
-        self._saving = Saving(lambda: (self.result, self._shown))
+        self._saving = Saving(self._on_screen)
         self._multiples = Multiples(
-            lock, self._worker.submit, lambda: kinds_of(self._handle, form.settings), self._begin
+            lock, self._worker.submit, self._pause.settle, lambda stop: kinds_of(self._handle, form.settings, stop),
+            lambda kind: form.plan(kind.settings), lambda plan, kind: self._shelf.run_of(plan, kind.settings),
+        )  # fmt: skip
+        self._suggesting = Suggesting(
+            self._handle, form.entry, form.aligning, lock, self._worker.submit, lambda: self._prompts_changed(True)
         )
-        parts = [*self._screen.layout(self._entry), self._multiples.box, self._saving.box, self._shelf.box]
+        entered, *below = self._screen.layout(self._entry)
+        self._against = None
+        if against is not None:
+            self._against = Against(self._handle, against, form.choices, swept or dataset, lock, self._worker.submit)
+            below.append(self._against.box)
+        panels = [self._drawing.box, self._multiples.box, self._saving.box, self._shelf.box]
+        parts = [entered, self._suggesting.box, *below, *panels]
         super().__init__(parts)
-        self.add_class("pw-x-root")
+        self._still = Still(group, lambda task: self._worker.submit(lambda: self._guarded(task)))
+        self.observe(lambda change: self._still.keep(change["new"]), "result")
+        for name in ("pw-x-root", self._still.mark):
+            self.add_class(name)
         self._entry.set(pair, self._handle.tokenizer.text)
         if intervention is not None:
             self._controls.begin_with(intervention)
@@ -118,6 +144,11 @@ class Explorer(HasShelf, w.VBox):
     @intervention.setter
     def intervention(self, value: str | Intervention) -> None:
         self._controls.take(value)
+
+    @property
+    def against(self) -> PatchResult | None:
+        """The other model's result by the settings on screen; None until it is whole, and where there is no other."""
+        return None if self._against is None else self._against.result
 
     def run(self) -> Run:
         """Measure the cells of the present settings and return the run; what was measured before comes at once.
@@ -146,6 +177,13 @@ class Explorer(HasShelf, w.VBox):
     def cancel(self) -> None:
         """Stop what runs after the cells being measured now; what is measured stays."""
         self._multiples.cancel()
+        self._cancel_map()
+
+    def _cancel_map(self) -> None:
+        """Stop what runs for the map, and leave the kinds alone: they are of what was entered when they were asked."""
+        if self._against is not None:
+            self._against.cancel()
+        self._gathering.cancel()
         run = self._run
         if run is not None:
             run.cancel()
@@ -156,7 +194,8 @@ class Explorer(HasShelf, w.VBox):
         Raises what went wrong in the run, and TimeoutError after `timeout` seconds; what computes then goes on.
         """
         try:
-            places = (self._screen, self._drilldown, self._drilldown.neurons, self._multiples)
+            others = [] if self._against is None else [self._against]
+            places = (self._screen, self._drilldown, self._drilldown.neurons, self._gathering, self._multiples, *others)
             wait_until_idle(self._pause, self._worker, places, Deadline.after(timeout))
         except TimeoutError:
             raise TimeoutError(f"the Explorer was not done after {timeout} s; it goes on.") from None
@@ -164,6 +203,11 @@ class Explorer(HasShelf, w.VBox):
         if run is not None and run.error is not None:
             raise run.error
         return self.result
+
+    @property
+    def together(self) -> PatchResult | None:
+        """What the gathered cells do, each alone and all patched together, in every metric; None before that."""
+        return self._gathering.result
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the result on screen as one self-contained page and return its path."""
@@ -184,6 +228,14 @@ class Explorer(HasShelf, w.VBox):
             close_all(self.children)
         super().close()
 
+    def __repr__(self) -> str:
+        return f"Explorer({self._handle.name!r})"
+
+    def _ipython_display_(self) -> None:
+        """Show the Explorer, and what a notebook keeps of it; IPython calls this."""
+        self._still.display()
+        display(self._repr_mimebundle_(), raw=True)
+
     @property
     def _run(self) -> Run | None:
         return self._screen.run
@@ -191,6 +243,12 @@ class Explorer(HasShelf, w.VBox):
     def _publish(self, **traits: Any) -> None:
         for name, value in traits.items():
             setattr(self, name, value)
+        self._drawing.show(self.result, self._screen.cell)
+
+    def _on_screen(self) -> Shown | None:
+        with self._lock:  # Another result comes together with its settings and its cell.
+            result, cell = self.result, self._screen.cell
+            return None if result is None else Shown(result, self._shown, lambda: result.diagram(**cell))
 
     def _write_settings(self) -> None:
         with self._lock:
@@ -205,10 +263,13 @@ class Explorer(HasShelf, w.VBox):
         with self._lock:
             if self._writing:
                 return proposal["value"]
-            return self._form.completed(proposal["value"])
+            settings = self._form.completed(proposal["value"])
+            self._form.controls.subsets.forget(name for name, value in proposal["value"].items() if value is None)
+            return settings
 
     def _enter(self, settings: dict[str, Any]) -> None:
         """Assign settings, also those that the trait has: a prompt may have been typed in since, or no run be shown."""
+        settings = without_hidden(settings)
         same = self._form.completed(settings) == self.settings
         self.settings = settings
         if same:
@@ -288,30 +349,28 @@ class Explorer(HasShelf, w.VBox):
             elif self._live or self._shelf.holds(plan):
                 self._start(plan, asked)
             else:
-                self._entry.complain(None)
+                self._form.complain(None)
                 self._screen.show(plan, asked["metric"], None)
                 self._shelf.shown(asked, None)
+                if self._against is not None:
+                    self._against.follow(asked, plan, None)
 
     def _complain(self, error: PatchError) -> None:
         """Tell an error beside its field, or above the map, and stop the run it makes pointless."""
         self._screen.dim(True)
         self._screen.error.say(self._form.complain(error))
-        self.cancel()
+        self._cancel_map()
 
     def _start(self, plan: Plan, asked: dict[str, Any]) -> Run:
-        self._entry.complain(None)
+        self._form.complain(None)
         run = self._shelf.run_of(plan, asked)
         self._shown = asked
         self._write_settings()
         self._screen.show(plan, asked["metric"], run)
         self._shelf.shown(asked, run)
+        if self._against is not None:
+            self._against.follow(asked, plan, run)
         return run
-
-    def _begin(self, kind: Kind) -> tuple[Plan, Run]:
-        """Start the sweep of one kind of corruption, beside what is on screen. On the worker thread."""
-        plan = self._form.plan(kind.settings)
-        with self._lock:
-            return plan, self._shelf.run_of(plan, kind.settings)
 
     def _run_pressed(self) -> None:
         try:

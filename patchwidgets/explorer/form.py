@@ -21,9 +21,11 @@ from .offers import Offers, make_offers
 from .prompts import PromptEntry
 from .screen import title_of
 from .sets import Sets
-from .settings import completed, pair_of, plan_of, settings_of
+from .settings import axes_of, completed, pair_of, plan_of, settings_of
+from .subsets import SubsetError
 
-_MOST = 64
+_MOST = 16
+"""For how many pairs what the model would say is remembered."""
 
 
 class Form:
@@ -51,7 +53,7 @@ class Form:
         self.many = DatasetChoice(self.sets, lock, self._many_changed)
         self.entry = PromptEntry(lock, on_prompts, title_of(handle), self.many)
         self.aligning = Aligning(group, lock, lambda: on_prompts(True))
-        self.controls = Controls(handle, choices, lock, on_controls, on_run, on_cancel)
+        self.controls = Controls(handle, choices, lock, self._pair, on_controls, on_run, on_cancel)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -61,8 +63,13 @@ class Form:
             matches = self.aligning.matches((pair.clean, pair.corrupted))
             return settings_of(pair, matches, self.many.asked, self.controls.settings)
 
+    def _pair(self) -> EncodedPair | None:
+        """Return the pair whose tokens are on show; over a dataset there is none."""
+        return None if self.many.asked is not None else self.aligning.pair
+
     def plan(self, settings: dict[str, Any]) -> Plan:
-        """Return the plan of settings; raises PatchError where they cannot be run."""
+        """Return the plan of settings; raises PatchError where they, or what stands in a field, cannot be run."""
+        self.controls.subsets.check()
         plan = plan_of(self._handle, settings, self.choices, self.prompts_of, self.sets)
         self._tell(settings)
         return plan
@@ -72,7 +79,7 @@ class Form:
         if settings["dataset"] is not None and settings["dataset"] == self.many.asked:
             needs_foil = METRICS[settings["metric"]].needs_foil
             drawn = self.sets.read(settings["dataset"], needs_foil=needs_foil)
-            self.many.told.say(drawn.told(settings["by"], settings["direction"]))
+            self.many.told.say(drawn.told(axes_of(settings), settings["direction"]))
 
     def _many_changed(self) -> None:
         with self._lock:
@@ -82,7 +89,8 @@ class Form:
 
     def completed(self, given: object) -> dict[str, Any]:
         """Return assigned settings, checked, with the present ones where nothing was given."""
-        return completed(given, self.settings, self.entry.auto, self._handle, self.choices, self.sets)
+        present = {**self.settings, **self.controls.subsets.kept}
+        return completed(given, present, self.entry.auto, self._handle, self.choices, self.sets)
 
     def apply(self, settings: dict[str, Any]) -> bool:
         """Enter and choose what whole settings say, without calling back; returns whether the prompts are others."""
@@ -108,10 +116,20 @@ class Form:
             self._offers.popitem(last=False)
         return found
 
-    def complain(self, error: PatchError) -> str:
-        """Tell an error beside its field; returns what is to be said above the map instead, "" where it has a field."""
+    def complain(self, error: PatchError | None) -> str:
+        """Tell an error beside its field; returns what is to be said above the map instead, "" where it has a field.
+
+        None takes back what was told.
+        """
+        if error is None:
+            self.entry.complain(None)
+            self.controls.subsets.complain(None)
+            return ""
+        if isinstance(error, SubsetError):
+            self.controls.subsets.complain(error.setting, str(error))
+            return ""
         field = error.field if isinstance(error, PromptError) else None
         if isinstance(error, PromptError) and error.between:
             field = self.entry.edited or field
-        self.entry.complain(field, str(error))
+        self.entry.complain(field, str(error), error.near if isinstance(error, PromptError) else None)
         return "" if field else str(error)

@@ -24,7 +24,8 @@ def key_of(plan: Plan) -> Hashable:
     But for a mask: it follows the gradient of the metric that is shown.
     """
     followed = plan.metrics[0].name if isinstance(plan.intervention, Mask) else None
-    return (plan.pairs, plan.name, plan.by, plan.patch, plan.intervention, followed)
+    chosen = tuple((axis, tuple(some)) for axis, some in (*plan.labels.items(), *plan.within.items()))
+    return (plan.pairs, plan.name, plan.by, chosen, plan.patch, plan.intervention, followed)
 
 
 @dataclass(frozen=True)

@@ -1,127 +1,31 @@
-"""The corruption kinds of indirect object identification, for a pair that is entered or a dataset that is swept."""
+"""What is run side by side: kinds of corruption, and the words on how they were chosen."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from ..answers import Answer
-from ..encoding import encode_prompts
-from ..engine.handle import ModelHandle
-from ..errors import PatchError
-from ..generators import IOI_KINDS
-from ..generators.words import NAMES
-from ..prompts import PromptPair
-from .sets import IOI_TASKS
-
-WORDS = {
-    "replace": "a new name is called for",
-    "CDD": "new names, same place",
-    "BAA": "swapped names, same place",
-    "BAB": "same name, other place",
-    "DCD": "new names, other place",
-    "ABA": "swapped name, other place",
-}
-"""What happens to the name that is given twice, and to where it is given first (Wang et al., arXiv 2211.00593)."""
-
-SAME_ANSWER = frozenset({"BAB"})
-"""Kinds whose two prompts call for the same answer: their gap says little."""
-
-_SUITED = (
-    "prompts like 'When Mary and John went to the store, John gave a drink to', where the answer is a name given once "
-    "and another name is given twice"
-)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of corruption and the settings that sweep it; `counted` says whether its gap can be compared by."""
+    """One kind of corruption and the settings that sweep it.
+
+    Attributes:
+        name: what it is called where something is said of it.
+        title: the line above its map.
+        settings: whole settings of the Explorer.
+        uncounted: why the cells it finds are not counted with those of the others, "" where they are.
+    """
 
     name: str
+    title: str
     settings: dict[str, Any]
-
-    @property
-    def counted(self) -> bool:
-        return self.name not in SAME_ANSWER
+    uncounted: str = ""
 
 
-def kinds_of(handle: ModelHandle, settings: dict[str, Any]) -> list[Kind]:
-    """Return every kind of corruption of what is entered, with the names A, B, B of the clean prompt.
+@dataclass(frozen=True)
+class Kinds:
+    """The kinds of a prompt or a dataset, in the order they are run; `told` says what they are and what is left out."""
 
-    Raises PatchError, saying why, where there is none.
-    """
-    over = settings["dataset"]
-    if over is not None:
-        if over["name"] not in IOI_TASKS.values():
-            raise PatchError(f"the dataset {over['name']!r} has one kind of corruption; choose one of IOI.")
-        return [Kind(kind, {**settings, "dataset": {**over, "name": task}}) for kind, task in IOI_TASKS.items()]
-    pairs = pairs_of(handle, settings["clean"], settings["answer"])
-    prompts = ("clean", "corrupted", "answer", "foil")
-    return [
-        Kind(kind, {**settings, "alignment": None, **{name: getattr(pair, name) for name in prompts}})
-        for kind, pair in pairs.items()
-    ]
-
-
-def pairs_of(handle: ModelHandle, clean: object, answer: Answer | None) -> dict[str, PromptPair]:
-    """Return a prompt beside every corruption of it, by kind; the new names are as many tokens as those they replace.
-
-    Raises PatchError for a prompt that has no two names to corrupt.
-    """
-    if isinstance(answer, int) and handle.tokenizer.has_text:
-        answer = handle.tokenizer.text(answer)
-    if not isinstance(clean, str) or not isinstance(answer, str):
-        raise PatchError(f"corruption kinds need a prompt and an answer in text: {_SUITED}.")
-    words = list(re.finditer(r"\w+", clean))
-    counts = Counter(word.group() for word in words)
-    name = answer.strip()
-    twice = [word for word, count in counts.items() if count == 2 and word[:1].isupper()]
-    if counts[name] != 1 or not name[:1].isupper() or len(twice) != 1:
-        raise PatchError(f"corruption kinds are made for {_SUITED}.")
-    places = [word for word in words if word.group() in (name, twice[0])]
-    order = "".join("A" if word.group() == name else "B" for word in places)
-    between = clean[places[0].end() : places[1].start()].strip()
-    if order == "BBA" or between not in ("and", "or", "with", ",", "&"):
-        raise PatchError(f"the two names are not given side by side; corruption kinds are made for {_SUITED}.")
-    new = _new_names(handle, name, counts)
-    return {kind: _pair(handle, clean, answer, places, order, kind, (name, twice[0], *new)) for kind in IOI_KINDS}
-
-
-def _pair(
-    handle: ModelHandle, clean: str, answer: str, places: list[re.Match[str]], order: str, kind: str,
-    names: tuple[str, ...],
-) -> PromptPair:  # fmt: skip
-    """Return the pair of one kind: the slots that the clean prompt fills with A, B, B, whichever is named first."""
-    reading = IOI_KINDS[kind]
-    slots = {"ABB": (0, 1, 2), "BAB": (1, 0, 2)}[order]
-    filled = dict(zip(slots, reading, strict=True))
-    corrupted, at = "", 0
-    for i, place in enumerate(places):
-        corrupted += clean[at : place.start()] + names["ABCD".index(filled[i])]
-        at = place.end()
-    foil = names["ABCD".index("C" if kind == "replace" else "B")]
-    lead = answer[: len(answer) - len(answer.lstrip())]
-    pair = PromptPair(clean, corrupted + clean[at:], answer=answer, foil=lead + foil)
-    encode_prompts(pair, handle.tokenizer)  # raises where the two differ in length
-    return pair
-
-
-def _new_names(handle: ModelHandle, name: str, known: Counter[str]) -> tuple[str, str]:
-    """Return two names that the prompt does not have, of as many tokens as the answer."""
-    length = len(handle.tokenizer.encode(f" {name}"))
-    found = _fitting(handle, length, known)
-    first, second = next(found, None), next(found, None)
-    if first is None or second is None:
-        raise PatchError(f"no two other names have {length} tokens like {name!r}; choose another name as the answer.")
-    return first, second
-
-
-def _fitting(handle: ModelHandle, length: int, known: Counter[str]) -> Iterator[str]:
-    unknown = handle.tokenizer.unk
-    for name in NAMES:
-        ids = handle.tokenizer.encode(f" {name}")
-        if name not in known and len(ids) == length and unknown not in ids:
-            yield name
+    found: list[Kind]
+    told: str = ""

@@ -12,7 +12,7 @@ from ..grid import Grid
 from ..result import PatchResult
 from ..spread import spread_of
 from ..views import Heatmap
-from ..views.of_result import cells_of, traits_of, values_of, with_spread
+from ..views.of_result import cells_of, outlined, traits_of, values_of, with_spread
 
 
 class LiveMap:
@@ -33,6 +33,8 @@ class LiveMap:
         self._selected: list[int] = []
         self._whole = True
         self._pairs = 1  # Over how many pairs every cell is shown.
+        self._outline: float | None = None
+        self._gathered: list[int] = []
 
     def blank(
         self,
@@ -49,7 +51,7 @@ class LiveMap:
             self.view.show(
                 grid.rows, grid.columns, row_title=grid.row_title, row_keys=grid.row_keys, col_keys=grid.links,
                 status=status, line=line, state="empty", words=said, quantity="normalized", limit=1.0,
-                selected=self._selected,
+                selected=self._selected, gathered=self._gathered,
             )  # fmt: skip
 
     def follow(
@@ -76,6 +78,25 @@ class LiveMap:
         with self._lock:
             self._selected = list(cell)
             self.view.selected = self._selected
+
+    def gather(self, places: Sequence[int]) -> None:
+        """Mark places as gathered; they stay marked while the run goes on."""
+        with self._lock:
+            self._gathered = list(places)
+            self.view.gathered = self._gathered
+
+    def outline(self, threshold: float | None) -> None:
+        """Outline clusters of cells of `threshold` of the gap or more once a run is over; None for none."""
+        with self._lock:
+            self._outline = threshold
+            if self._run is not None and self._run.finished:
+                self.view.outline(*self._outlined(self._run.snapshot().select(self._metric), self._run))
+
+    def _outlined(self, result: PatchResult, run: Run) -> tuple[np.ndarray | None, str]:
+        """Return the clusters and their words; none before the end, as two of them may turn out to be one."""
+        if self._outline is None or self._grid is None or not run.finished:
+            return None, ""
+        return outlined(result, self._grid, self._outline)
 
     def _arrived(self, run: Run, cells: np.ndarray) -> None:
         with self._lock:
@@ -109,8 +130,15 @@ class LiveMap:
             traits["words"].pop("origin")
         # Until the two runs are known there are no words for them, and the scale of raw effects grows with the cells.
         self._whole = not known or traits["quantity"] == "effect"
-        told = {**traits, "line": self._line, "state": _state(run), "selected": self._selected}
-        self.view.show(grid.rows, grid.columns, **values_of(result, grid), **told)
+        told = {
+            **traits,
+            "line": self._line,
+            "state": _state(run),
+            "selected": self._selected,
+            "gathered": self._gathered,
+        }
+        drawn, traits["words"]["stages"] = self._outlined(result, run)
+        self.view.show(grid.rows, grid.columns, **values_of(result, grid), **told, stages=drawn)
 
 
 def _state(run: Run) -> str:

@@ -7,32 +7,30 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import ipywidgets as w
-import numpy as np
 
 from ..engine.plan import Plan
 from ..engine.run import Run
 from ..errors import PatchError
-from ..result import IMPLIED, MEASURED, PENDING, UNAVAILABLE, PatchResult
+from ..result import PatchResult
 from ..views import Heatmap, label_columns
-from ..views.of_result import values_of
 from ..words import baselines, small_gaps
-from .kinds import WORDS, Kind
+from .counting import clean_alone, count
+from .kinds import Kind, Kinds
 from .live import LiveMap
 from .slots import plan_grid
 from .text import Line
 
 _LOG = logging.getLogger(__name__)
 _THRESHOLD = 0.3
-_NONE, _ONE, _SOME, _ALL = "none", "one", "some", "all"
-_MARK = {_NONE: 8, _ONE: 2, _SOME: 3, _ALL: 1}
+_NARROWEST, _BESIDE, _CELL = 340, 90, 15
+"""How wide a map is at least, in pixels, so that a prompt of some length need not be scrolled."""
 
-Ready = tuple[Plan, Run]
+Stop = Callable[[], bool]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Member:
     """One kind's place: its map, and its run once it was started."""
 
@@ -42,30 +40,56 @@ class _Member:
     run: Run | None = None
 
     @property
+    def whole(self) -> bool:
+        """Whether every cell is measured."""
+        return self.run is not None and self.run.finished and self.run.complete
+
+    @property
     def result(self) -> PatchResult | None:
         """What it found in the metric shown, once it is whole."""
-        run = self.run
-        if run is None or not (run.finished and run.complete):
+        if self.run is None or not self.whole:
             return None
-        return run.snapshot().select(self.kind.settings["metric"])
+        return self.run.snapshot().select(self.kind.settings["metric"])
+
+    @property
+    def counted(self) -> PatchResult | None:
+        """The same where its cells are counted with those of the others."""
+        result = self.result
+        return None if result is None or self.kind.uncounted or small_gaps(result) else result
+
+    @property
+    def note(self) -> str:
+        """What stands below its map once it is whole."""
+        result = self.result
+        if result is None:
+            return ""
+        why = self.kind.uncounted or ("there is no normalized effect" if small_gaps(result) else "")
+        left = [f"Not counted: {why}."] if why else []
+        return " ".join([f"{baselines(result)}.", *small_gaps(result), *left])
 
 
 class Multiples:
     """The panel and its queue: one sweep after the other, each kept on the shelf.
 
-    `kinds` gives what is to be run and raises PatchError where nothing is; `begin` plans a kind's sweep and starts it;
-    `submit` does a task on the Explorer's worker thread, `lock` is the Explorer's.
+    `settle` acts on what was typed last; `kinds` gives what is to be run and raises PatchError where nothing is;
+    `plan` plans a kind's sweep and `begin` starts it. The last three ask the model: `submit` does a task on the
+    Explorer's worker thread, `lock` is the Explorer's.
     """
 
     def __init__(
         self,
         lock: threading.RLock,
         submit: Callable[[Callable[[], None]], None],
-        kinds: Callable[[], list[Kind]],
-        begin: Callable[[Kind], Ready],
+        settle: Callable[[], None],
+        kinds: Callable[[Stop], Kinds],
+        plan: Callable[[Kind], Plan],
+        begin: Callable[[Plan, Kind], Run],
     ) -> None:
-        self._lock, self._submit, self._kinds, self._begin = lock, submit, kinds, begin
+        self._lock, self._submit, self._settle = lock, submit, settle
+        self._kinds, self._plan, self._begin = kinds, plan, begin
         self._members: list[_Member] = []
+        self._asked: object | None = None  # The request whose kinds are looked for.
+        self._refused: dict[str, list[str]] = {}
         self._stopped = True
         self.start = w.Button(description="Run every corruption kind", tooltip="one sweep for each kind, side by side")
         self.stop = w.Button(description="Cancel all", disabled=True)
@@ -75,7 +99,7 @@ class Multiples:
         )  # fmt: skip
         self.threshold.add_class("pw-x-threshold")
         self.stop.add_class("pw-x-cancel")
-        self.error, self.told = Line("pw-x-error"), Line("pw-x-dim")
+        self.error, self.told, self.chosen = Line("pw-x-error"), Line("pw-x-dim"), Line("pw-x-dim")
         self.summary = Heatmap(group="", means=False)
         self.maps = w.Box([])
         self.maps.add_class("pw-x-multiples")
@@ -85,7 +109,7 @@ class Multiples:
         self.summary.on_select(self._select)
         row = w.Box([self.start, self.stop, self.threshold, self.told])
         row.add_class("pw-x-bar")
-        self.box = w.VBox([row, self.error, self.maps, self.summary])
+        self.box = w.VBox([row, self.error, self.chosen, self.maps, self.summary])
         self.box.add_class("pw-x-kinds")
         self._arrange()
 
@@ -96,31 +120,24 @@ class Multiples:
 
     def run_all(self) -> None:
         """Run every kind of what is entered now; those that are on the shelf come at once."""
+        self._settle()
         self.cancel()
         with self._lock:
-            self.error.say("")
-            try:
-                kinds = self._kinds()
-            except PatchError as error:
-                self.error.say(str(error)[:1].upper() + str(error)[1:])
-                return
             self._close()
-            group = uuid.uuid4().hex
-            self._members = [_Member(kind, LiveMap(group, compact=True, normalized=True)) for kind in kinds]
-            for member in self._members:
-                member.map.view.on_select(self._select)
-            self.summary.group = group
-            self.maps.children = [_card(member) for member in self._members]
-            self._stopped = False
-            self._arrange()
-            self._submit(self._next)
+            self._stopped, asked = False, object()
+            self._asked = asked
+            self._sum_up()
+        self._submit(lambda: self._find(asked))
 
     def cancel(self) -> None:
         """Stop the sweep that runs, and start none of those that wait."""
         with self._lock:
+            looking, self._asked = self._asked is not None, None
             self._stopped = True
             if self.run is not None:
                 self.run.cancel()
+            if looking:
+                self._sum_up()
             self._arrange()
 
     def close(self) -> None:
@@ -132,37 +149,83 @@ class Multiples:
     def _close(self) -> None:
         for member in self._members:
             member.map.view.close()
-        self._members = []
+        self._members, self._refused, self.maps.children = [], {}, ()
+        self.error.say("")
+        self.chosen.say("")
+
+    def _find(self, asked: object) -> None:
+        """Look for the kinds and start the first. On the worker thread."""
+        kinds, told = Kinds([]), ""
+        try:
+            kinds = self._kinds(lambda: self._asked is not asked)
+        except Exception as error:
+            told = _why(error, "the corruption kinds could not be found")
+        with self._lock:
+            if self._asked is not asked:
+                return
+            self._asked, self._stopped = None, not kinds.found
+            self.error.say(told[:1].upper() + told[1:])
+            self.chosen.say(kinds.told)
+            group = uuid.uuid4().hex
+            self._members = [_Member(kind, LiveMap(group, compact=True, normalized=True)) for kind in kinds.found]
+            for member in self._members:
+                member.map.view.on_select(self._select)
+            self.summary.group = group
+            self._place()
+        self._next()
+
+    def _place(self) -> None:
+        """Put the members' maps on the page."""
+        self.maps.children = [_card(member) for member in self._members]
+        self._sum_up()
 
     def _next(self) -> None:
         """Start the first sweep that waits. On the worker thread: plans ask the model."""
         with self._lock:
+            runs = [each.run for each in self._members]
+            if any(run is not None and not run.finished for run in runs):
+                return
             member = next((each for each in self._members if each.run is None), None)
             if member is None or self._stopped:
-                self._stopped = True
+                self._stopped = self._asked is None
                 self._sum_up()
                 return
         try:
-            plan, run = self._begin(member.kind)
-        except Exception as error:
-            told = str(error) if isinstance(error, PatchError) else f"{type(error).__name__}: {error}"
-            if not isinstance(error, PatchError):
-                _LOG.exception("a sweep of a corruption kind could not be begun")
+            plan = self._plan(member.kind)
             with self._lock:
-                self._stopped = True
-                self.error.say(f"{member.kind.name}: {told}")
-                self._arrange()
+                if member not in self._members or self._stopped:
+                    return
+                run = self._begin(plan, member.kind)
+                member.plan, member.run = plan, run
+        except Exception as error:
+            self._left_out(member, error)
             return
         with self._lock:
             if member not in self._members:
                 return
-            member.plan, member.run = plan, run
-            if self._stopped:
-                run.cancel()
-            said = {"title": _title(member.kind), "verb": "select"}
-            member.map.follow(run, plan_grid(plan), member.kind.settings["metric"], said=said)
+            said, grid = {"title": member.kind.title, "verb": "select"}, plan_grid(plan)
+            width = max(_NARROWEST, _BESIDE + _CELL * grid.shape[1])
+            self.maps.layout.grid_template_columns = f"repeat(auto-fill, minmax(min(100%, {width}px), 1fr))"
+            member.map.follow(run, grid, member.kind.settings["metric"], said=said)
             self._sum_up()
         run.subscribe(lambda each, _: self._arrived(member, each))
+
+    def _left_out(self, member: _Member, error: Exception) -> None:
+        """Say why a kind cannot be run, take its map away, and go on. On the worker thread."""
+        told = _why(error, "a sweep of a corruption kind could not be begun")
+        with self._lock:
+            if member not in self._members:
+                return
+            self._refuse(member, told)
+            member.map.view.close()
+            self._members.remove(member)
+            self._place()
+        self._submit(self._next)
+
+    def _refuse(self, member: _Member, told: str) -> None:
+        """Say what is wrong with a kind; what is wrong with several is said once."""
+        self._refused.setdefault(told, []).append(member.kind.name)
+        self.error.say(" ".join(f"{', '.join(names)}: {why}" for why, names in self._refused.items()))
 
     def _arrived(self, member: _Member, run: Run) -> None:
         """Go on when a sweep is over. On the sweep's thread."""
@@ -172,50 +235,42 @@ class Multiples:
             if member not in self._members or member.run is not run:
                 return
             if run.error is not None:
-                self.error.say(f"{member.kind.name}: {run.error}")
-            result = member.result
-            if result is not None:
-                left = "" if member.kind.counted else " Not counted: both prompts call for the same answer."
-                note = " ".join([f"{baselines(result)}.", *small_gaps(result)]) + left
-                member.map.view.words = {**member.map.view.words, "note": note}
+                self._refuse(member, str(run.error))
+            if member.note:
+                member.map.view.words = {**member.map.view.words, "note": member.note}
         self._submit(self._next)
 
     def _arrange(self) -> None:
         running = not self._stopped
         self.start.disabled, self.stop.disabled = running, not running
         shown = bool(self._members)
-        for part in (self.stop, self.threshold, self.maps):
+        self.stop.layout.display = None if shown or running else "none"
+        for part in (self.threshold, self.maps):
             part.layout.display = None if shown else "none"
-        if not shown:
-            self.told.say("")
 
     def _sum_up(self) -> None:
         """Count for every cell the kinds that found it, over those that are whole."""
         with self._lock:
             self._arrange()
-            whole = [(member, member.result) for member in self._members]
-            found = [(m.plan, r) for m, r in whole if m.plan is not None and r is not None and m.kind.counted]
-            counted = sum(member.kind.counted for member in self._members)
-            done = sum(result is not None for _, result in whole)
-            if len(found) < 1:
+            kinds = [(member.plan, member.counted) for member in self._members]
+            found = [(plan, result) for plan, result in kinds if plan is not None and result is not None]
+            done = sum(member.whole for member in self._members)
+            progress = f"{done} of {len(kinds)} kinds are done." if done < len(kinds) else ""
+            if not found:
+                looking = "Measuring \u2026" if self._asked is not None else ""
+                none = "None of the kinds can be counted." if kinds and not progress else ""
                 self.summary.show([], label_columns("", []))
-                self.told.say(f"{done} of {len(whole)} kinds are done." if whole else "")
+                self.told.say(looking or progress or none)
                 return
-            shares, status = count(found, self.threshold.value)
-            said = Words(len(found), self.threshold.value, found[0][1].direction.moved)
-            classes = said.classes(shares)
-            plan, _ = found[0]
-            grid = plan_grid(plan)
-            known = np.isin(status, (MEASURED, IMPLIED))
-            marks = np.select([classes == name for name in _MARK], list(_MARK.values()))
+            least, moved = self.threshold.value, found[0][1].direction.moved
+            counted, grid = count(found, least), plan_grid(found[0][0])
             self.summary.show(
-                grid.rows, _clean_alone(grid.columns), normalized=np.where(known, shares, np.nan), status=status,
-                marks=np.where(status == MEASURED, marks, 0), row_title=grid.row_title, row_keys=grid.row_keys,
-                col_keys=grid.links, words=said.words, quantity="normalized", limit=1.0,
-                state="done" if self._stopped else "running",
+                grid.rows, clean_alone(grid.columns), normalized=counted.shares, effect=counted.hits,
+                patched=counted.reached, status=counted.status, marks=counted.marks, row_title=grid.row_title,
+                row_keys=grid.row_keys, col_keys=grid.links, words=counted.words(least, moved), quantity="normalized",
+                limit=1.0, state="done" if self._stopped else "running",
             )  # fmt: skip
-            progress = "" if len(found) == counted else f"{done} of {len(whole)} kinds are done. "
-            self.told.say(progress + said.summary(classes[known]))
+            self.told.say(" ".join(filter(None, [progress, counted.summary(least, moved)])))
 
     def _select(self, row: int, col: int) -> None:
         """Mark a cell in every map."""
@@ -225,75 +280,15 @@ class Multiples:
                 view.selected = [row, col] if inside else []
 
 
-def count(found: list[tuple[Plan, PatchResult]], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return for every place of the table the share of results that found it, and its status, each [row, column].
-
-    A result has found a cell when its normalized effect is at least `threshold`, of either sign.
-    """
-    values = [values_of(result, plan_grid(plan)) for plan, result in found]
-    if len({each["status"].shape for each in values}) > 1:
-        raise PatchError("the kinds have tables of different sizes, which cannot be counted together.")
-    hits = np.stack([np.abs(each["normalized"]) >= threshold for each in values])
-    statuses = np.stack([each["status"] for each in values])
-    status = np.select(
-        [(statuses == UNAVAILABLE).any(0), (statuses == PENDING).any(0), (statuses == IMPLIED).all(0)],
-        [UNAVAILABLE, PENDING, IMPLIED],
-        MEASURED,
-    )
-    return hits.mean(0), status
-
-
-@dataclass(frozen=True)
-class Words:
-    """What the summary says: over how many kinds, from which size of effect."""
-
-    kinds: int
-    threshold: float
-    moved: str
-
-    def classes(self, shares: np.ndarray) -> np.ndarray:
-        """Return which cells none, one, some or all of the kinds found; one kind alone is all."""
-        hits = np.rint(shares * self.kinds)
-        return np.select([hits == 0, hits == self.kinds, hits == 1], [_NONE, _ALL, _ONE], _SOME)
-
-    @property
-    def words(self) -> dict[str, str]:
-        """The words of the map."""
-        least = f"|{self.moved}| at least {self.threshold:g}"
-        return {
-            "title": f"Found by how many of {self.kinds} kinds: {least}",
-            "unit": "share of kinds",
-            "alone": "yes",
-            "verb": "select",
-            "implied": "exactly 0 under every kind: the prompts do not differ before here",
-            "mark_1": f"found by all {self.kinds} kinds",
-            "mark_1_short": _ALL,
-            "mark_2": "found by one kind",
-            "mark_2_short": _ONE,
-            "mark_3": "found by some kinds",
-            "mark_3_short": _SOME,
-            "mark_8": "found by no kind",
-            "mark_8_short": _NONE,
-        }
-
-    def summary(self, classes: np.ndarray) -> str:
-        """Return in one sentence how many cells each number of kinds found."""
-        told = ", ".join(f"{int((classes == name).sum())} by {name}" for name in (_ALL, _SOME, _ONE, _NONE))
-        return f"Cells found by {self.kinds} kinds at |{self.moved}| \u2265 {self.threshold:g}: {told}."
-
-
-def _title(kind: Kind) -> str:
-    return f"{kind.name}: {WORDS[kind.name]}"
+def _why(error: Exception, failed: str) -> str:
+    """Return an error in words; what nobody foresaw is logged as well."""
+    if isinstance(error, PatchError):
+        return str(error)
+    _LOG.error(failed, exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _card(member: _Member) -> w.VBox:
     card = w.VBox([member.map.view])
     card.add_class("pw-x-card")
     return card
-
-
-def _clean_alone(columns: dict[str, Any]) -> dict[str, Any]:
-    """Return columns under the clean prompt's tokens: the corrupted ones are different in every kind."""
-    if columns["kind"] != "tokens":
-        return columns
-    return {**columns, "corrupted": columns["clean"], "differs": [False] * len(columns["clean"])}

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..answers import Answer
 from ..engine.handle import ModelHandle
 from ..engine.inspect import top_tokens
 from ..prompts import EncodedPair
+from .nearest import NearWord, near_words
 from .prompts import PromptEntry, TokenChoice
+from .varying import stated
+from .verdicts import verdict
 
 _OFFERED = 4
 
@@ -19,28 +23,38 @@ Token = tuple[int, str, float]
 
 @dataclass(frozen=True)
 class Offers:
-    """The likeliest next tokens of a pair's prompts, the likeliest first: (token id, text, probability)."""
+    """The likeliest next tokens of a pair's prompts, the likeliest first: (token id, text, probability).
+
+    `rows` are the logits [vocab] they are from; `near` the nearest words to those that are no single token.
+    """
 
     pair: EncodedPair
     clean: list[Token]
     corrupted: list[Token]
+    rows: tuple[Tensor, Tensor]
+    near: dict[str, list[NearWord]]
 
 
 def make_offers(handle: ModelHandle, pair: EncodedPair) -> Offers:
     """Return what the model would say after both prompts; waits for the model."""
     with handle.lock:
         logits = [
-            handle.forward(torch.tensor([ids], device=handle.device), keep=1)[0, 0]
+            handle.forward(torch.tensor([ids], device=handle.device), keep=1)[0, 0].float().cpu()
             for ids in (pair.clean, pair.corrupted)
         ]
     top = [[(i, handle.tokenizer.text(i), p) for i, p, _ in top_tokens(row, _OFFERED)] for row in logits]
-    return Offers(pair, *top)
+    near = near_words(pair, handle.tokenizer, handle.rate)
+    return Offers(pair, top[0], top[1], (logits[0], logits[1]), near)
 
 
 def offer(entry: PromptEntry, offers: Offers, handle: ModelHandle) -> None:
-    """Offer the tokens beside the fields; where the person has chosen none, choose the likeliest."""
+    """Offer the tokens beside the fields; where the person has chosen none, choose the likeliest; tell of the pair."""
     _choose(entry, entry.answer, offers.clean, None, handle)
     _choose(entry, entry.foil, offers.corrupted, _token(entry.answer.value, handle), handle)
+    answers, foils = (_tokens(choice.value, handle) for choice in (entry.answer, entry.foil))
+    entry.tell(verdict(handle, offers.rows, answers, foils), stated(offers.pair))
+    for name, words in entry.near.items():
+        words.show(getattr(entry, name).value, offers.near[name])
 
 
 def _choose(entry: PromptEntry, choice: TokenChoice, top: list[Token], avoid: int | None, handle: ModelHandle) -> None:
@@ -49,6 +63,12 @@ def _choose(entry: PromptEntry, choice: TokenChoice, top: list[Token], avoid: in
         if best is not None:
             choice.set(*best)
     choice.offer(top, _token(choice.value, handle))
+
+
+def _tokens(value: Answer | None, handle: ModelHandle) -> list[int]:
+    """Return the ids of an answer's tokens, any of which is meant; none where one of them is no single token."""
+    ids = [_token(each, handle) for each in (value if isinstance(value, tuple) else (value,))]
+    return [] if None in ids else [token for token in ids if token is not None]
 
 
 def _token(value: Answer | None, handle: ModelHandle) -> int | None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from ..engine.handle import ModelHandle
 from ..engine.inspect import Cell, misfit
+from ..engine.places import Place
 from ..engine.plan import Plan
 from ..interventions import Noise, Resample
 from ..sites import get_site
+from ..spelling import shown_token
 from .slots import column_of, columns_of
-from .text import shown_token
 
 PARTS = ("resid_pre", "attn_out", "mlp_out", "resid_post")
 _INPUTS = ("q", "k", "v", "pattern", "z")
@@ -18,7 +19,7 @@ LOOKED_AT = (*PARTS, *_INPUTS)
 """The sites that are patched behind a cell."""
 
 Head = tuple[int, int]
-Placed = tuple[str, Cell]
+Placed = tuple[str, Place]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Opened:
         return None if self.neuron is not None else self.chosen or self.own
 
     @property
-    def active(self) -> Placed | None:
+    def active(self) -> tuple[str, Cell] | None:
         """The neuron whose activation is shown, opened or the cell itself: its site, and its layer and number."""
         if self.neuron is not None:
             return "mlp_post", {"layer": self.cell["layer"], "neuron": self.neuron}
@@ -62,6 +63,11 @@ class Opened:
         return self.cell.get("pos", self.cell.get("dest"))
 
     @property
+    def where(self) -> int | list[int] | None:
+        """The cell's position, or those it is kept to; None for every one."""
+        return self.plan.within.get("pos") if self.position is None else self.position
+
+    @property
     def layer(self) -> int:
         """The layer of the head, or of the cell."""
         return self.head[0] if self.head else self.cell.get("layer", 0)
@@ -72,6 +78,11 @@ class Opened:
         column = columns_of(pair)[column_of(pair, self.plan.patch.base, position)]
         texts = zip((pair.clean_text, pair.corrupted_text), column, strict=True)
         return "/".join(dict.fromkeys(shown_token(run[at]) for run, at in texts if at is not None))
+
+    @property
+    def placed(self) -> Placed:
+        """The cell's own patch: its site and place, kept to the positions that were chosen."""
+        return self.plan.name, {**self.plan.within, **self.cell}
 
     @property
     def path(self) -> list[str | tuple[str, str]]:
@@ -123,7 +134,7 @@ def open_cell(handle: ModelHandle, plan: Plan, metric: str, cell: Cell) -> Opene
 
 def patches_of(handle: ModelHandle, opened: Opened) -> Patches:
     """Return what to run: "patched" is the opened cell's own patch, and once a head or neuron is opened, that one's."""
-    own = (opened.plan.name, opened.cell)
+    own = opened.placed
     if opened.neuron is not None:
         at = {"layer": opened.layer, "pos": opened.position, "neuron": opened.neuron}
         patches = patches_of(handle, replace(opened, neuron=None, own=None, chosen=None))
@@ -133,10 +144,10 @@ def patches_of(handle: ModelHandle, opened: Opened) -> Patches:
         at = {"layer": opened.layer, "pos": opened.position}
         return Patches(own, [] if opened.position is None else [(site, at) for site in there], None)
     there = [site for site in _INPUTS if get_site(site).hook_name(opened.layer) in handle.hooks]
-    parts = [(site, _head_cell(handle, opened.head, opened.position, site)) for site in there]
+    parts = [(site, _head_cell(handle, opened.head, opened.where, site)) for site in there]
     if opened.chosen is None:
         return Patches(own, parts, None)
-    return Patches(("z", _head_cell(handle, opened.chosen, opened.position, "z")), parts, own)
+    return Patches(("z", _head_cell(handle, opened.chosen, opened.where, "z")), parts, own)
 
 
 def fitting(handle: ModelHandle, opened: Opened) -> Patches:
@@ -152,16 +163,16 @@ def label_of(opened: Opened, placed: Placed) -> str:
     """Return which patch a patched run is: the opened cell's, the opened head's output, or the opened neuron's."""
     if opened.neuron is not None:
         return f"neuron {opened.cell['layer']}.{opened.neuron}"
-    if opened.chosen is None or placed == (opened.plan.name, opened.cell):
+    if opened.chosen is None or placed == opened.placed:
         return "this cell"
     return f"head {name_of(opened.chosen)}"
 
 
-def drawn(opened: Opened) -> str:
+def drawn(plan: Plan) -> str:
     """Return what is shown of a patch that is drawn at random, for a title; "" where nothing is drawn."""
-    if not isinstance(opened.plan.intervention, (Noise, Resample)):
+    if not isinstance(plan.intervention, (Noise, Resample)):
         return ""
-    draws = opened.plan.samples
+    draws = plan.samples
     return f", patched: {f'mean of {draws} draws' if draws > 1 else 'one random draw'}"
 
 
@@ -180,8 +191,8 @@ def meant_by(plan: Plan) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _head_cell(handle: ModelHandle, head: Head, position: int | None, site: str) -> Cell:
+def _head_cell(handle: ModelHandle, head: Head, where: int | list[int] | None, site: str) -> Place:
     """Return the cell of one of a head's activations; keys and values are shared by a group of heads."""
     shared = handle.n_heads // handle.heads(get_site(site))
-    at = {} if position is None else {"dest" if site == "pattern" else "pos": position}
+    at = {} if where is None else {"dest" if site == "pattern" else "pos": where}
     return {"layer": head[0], **at, "head": head[1] // shared}

@@ -12,10 +12,10 @@ from ..engine.handle import ModelHandle
 from ..engine.inspect import Inspection
 from ..errors import PatchError
 from ..prompts import EncodedPair
+from ..spelling import shown_token
 from ..tokens import Tokenizer
 from .opened import Opened, Patches, drawn, name_of
 from .panels import runs_of
-from .text import shown_token
 
 _TOP = 6
 _MEANING = (
@@ -97,7 +97,7 @@ def _table(pair: EncodedPair, logits: Tensor, at: int | None, tokenizer: Tokeniz
 def _title(opened: Opened) -> str:
     if opened.head is None:
         return ""
-    return f"Where head {name_of(opened.head)} points at '{opened.token(_position(opened))}'{drawn(opened)}"
+    return f"Where head {name_of(opened.head)} points at '{opened.token(_position(opened))}'{drawn(opened.plan)}"
 
 
 def _position(opened: Opened) -> int:

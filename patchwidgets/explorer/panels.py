@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..engine.inspect import Inspection, score, top_tokens
 from ..interventions import Patch
 from ..metrics import gap_too_small, get_metrics
+from ..prompts import EncodedPair
 from ..tokens import Tokenizer
 from ..views import label_columns
 from ..words import meaning
@@ -23,19 +26,30 @@ _UNSUMMED = (
 
 def empty_tables(opened: Opened, patches: Patches) -> list[dict[str, Any]]:
     """Return the tables of next tokens before they are known."""
-    return [{**run, "rows": []} for run in runs_of(opened, patches)[:3]]
+    return without_rows(runs_of(opened, patches)[:3])
+
+
+def without_rows(runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Return tables of runs with nothing in them."""
+    return [{**run, "rows": []} for run in runs]
 
 
 def prediction_tables(opened: Opened, patches: Patches, seen: Inspection, tokenizer: Tokenizer) -> list[dict[str, Any]]:
     """Return the likeliest next tokens of the clean, the corrupted and the patched run; of draws their means."""
-    pair = opened.plan.pair
+    return token_tables(runs_of(opened, patches)[:3], seen.logits, opened.plan.pair, tokenizer)
+
+
+def token_tables(
+    runs: Sequence[Mapping[str, str]], logits: Sequence[Tensor], pair: EncodedPair, tokenizer: Tokenizer
+) -> list[dict[str, Any]]:
+    """Return the likeliest next tokens of runs, each [draw, vocab], with the answer and the foil marked."""
     marks = {pair.answer: "answer", pair.foil: "foil"}
     return [
         {**run, "rows": [
             {"token": tokenizer.text(token), "prob": probability, "logit": logit, "mark": marks.get(token, "")}
-            for token, probability, logit in top_tokens(logits, _TOP)
+            for token, probability, logit in top_tokens(each, _TOP)
         ]}
-        for run, logits in zip(runs_of(opened, patches)[:3], seen.logits, strict=False)
+        for run, each in zip(runs, logits, strict=False)
     ]  # fmt: skip
 
 

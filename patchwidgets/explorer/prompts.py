@@ -9,10 +9,12 @@ from typing import Any
 import ipywidgets as w
 
 from ..answers import Answer, Continuation
-from ..presets import PRESETS
 from ..prompts import PromptPair
+from ..spelling import shown_token
 from .many import DatasetChoice
-from .text import Line, named, shown_token
+from .menu import MENU
+from .nearest import Near, NearWords
+from .text import Line, in_one_line, named, with_line_breaks
 
 _CUSTOM = "your own"
 
@@ -32,6 +34,7 @@ class TokenChoice:
         self.pills.add_class("pw-x-pills")
         self.field.add_class("pw-x-field")
         named(self.field, label)
+        self.near = Near(self._enter_near)
         self.auto = True
         self._picked: Answer | None = None
         self._texts: dict[int, str] = {}
@@ -39,13 +42,13 @@ class TokenChoice:
         self._on_change = on_change
         self.pills.observe(self._pick, "value")
         self.field.observe(self._type, "value")
-        self.box = w.Box([self.label, self.pills, self.field])
+        self.box = w.Box([self.label, self.pills, self.field, self.near])
         self.box.add_class("pw-x-choice")
 
     @property
     def value(self) -> Answer | None:
         """A token id when picked, the text when typed, None when empty; a set or a continuation while it was given."""
-        return self._picked if self._picked is not None else self.field.value or None
+        return self._picked if self._picked is not None else with_line_breaks(self.field.value) or None
 
     def set(self, value: Answer | None, text: str | None = None) -> None:
         """Put a value into the field without calling back; `text` is what it reads as when it is no text."""
@@ -53,7 +56,7 @@ class TokenChoice:
             self._silent = True
             try:
                 self._picked = None if isinstance(value, str) else value
-                self.field.value = value if isinstance(value, str) else text or ""
+                self.field.value = in_one_line(value if isinstance(value, str) else text or "")
                 self._mark(value if isinstance(value, int) else None)
             finally:
                 self._silent = False
@@ -70,6 +73,10 @@ class TokenChoice:
                 self._mark(chosen)
             finally:
                 self._silent = False
+
+    def _enter_near(self, text: str) -> None:
+        """Type what is offered in place of what is no single token."""
+        self.field.value = in_one_line(text)
 
     def _mark(self, token: int | None) -> None:
         known = [value for _, value in self.pills.options]
@@ -106,18 +113,21 @@ class PromptEntry:
     ) -> None:
         self._on_change = on_change
         self._silent, self._lock = False, lock
-        self._given: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._given: dict[str, tuple[str, str | tuple[int, ...]]] = {}
         self._last: str | None = None
         self.preset = w.Dropdown(
-            options=[_CUSTOM, *(preset.name for preset in PRESETS)], value=_CUSTOM, description="Preset"
+            options=[_CUSTOM, *(preset.name for preset in MENU)], value=_CUSTOM, description="Preset"
         )
         self.note = Line("pw-x-dim")
-        self.clean, self.corrupted = (w.Text(layout=w.Layout(width="auto")) for _ in range(2))
+        told = "\u21b5 stands for a line break, \\\u21b5 for the sign itself"
+        self.clean, self.corrupted = (w.Text(tooltip=told, layout=w.Layout(width="auto")) for _ in range(2))
         self.errors = {"clean": Line("pw-x-error"), "corrupted": Line("pw-x-error")}
         self.answer = TokenChoice("Answer", lock, self._edited)
         self.foil = TokenChoice("over foil", lock, self._edited)
         self.errors |= {"answer": self.answer.error, "foil": self.foil.error}
         self.warning = Line("pw-x-warning")
+        self.verdict, self.stated = Line("pw-x-dim"), Line("pw-x-dim")
+        self.near = {name: NearWords(lock, getattr(self, name)) for name in ("clean", "corrupted")}
         for field in (self.clean, self.corrupted):
             field.add_class("pw-x-field")
             named(field, "clean prompt" if field is self.clean else "corrupted prompt")
@@ -129,31 +139,33 @@ class PromptEntry:
         head = w.Box([title, choices])
         head.add_class("pw-x-head")
         rows = [
-            self._row("Clean", "pw-x-clean", self.clean, self.errors["clean"]),
-            self._row("Corrupted", "pw-x-corrupted", self.corrupted, self.errors["corrupted"]),
+            self._row("Clean", "pw-x-clean", self.clean, self.errors["clean"], self.near["clean"].box),
+            self._row(
+                "Corrupted", "pw-x-corrupted", self.corrupted, self.errors["corrupted"], self.near["corrupted"].box
+            ),
         ]
         tokens = w.Box([self.answer.box, self.foil.box])
         tokens.add_class("pw-x-tokens")
         self._one = [self.preset, *rows, tokens]
-        lines = [self.answer.error, self.foil.error, self.warning, self.note]
+        lines = [self.answer.error, self.foil.error, self.verdict, self.warning, self.note, self.stated]
         self._lines = lines
         self.box = w.VBox([head, *rows, tokens, many.told, *lines])
         self.box.add_class("pw-x-prompts")
 
     @property
     def pair(self) -> PromptPair:
-        """What is entered, unchecked; prompts given as token ids stay ids until their text is edited."""
+        """What is entered, unchecked; prompts given as token ids, or as texts of several lines, stay until edited."""
         prompts: dict[str, str | tuple[int, ...]] = {}
         for name in ("clean", "corrupted"):
             shown = getattr(self, name).value
-            text, ids = self._given.get(name, (None, ()))
-            prompts[name] = ids if shown == text else shown
+            text, given = self._given.get(name, (None, ()))
+            prompts[name] = given if shown == text else with_line_breaks(shown)
         return PromptPair(prompts["clean"], prompts["corrupted"], answer=self.answer.value, foil=self.foil.value)
 
     @property
     def preset_pair(self) -> PromptPair | None:
         """The chosen preset's pair, None when the prompts are the person's own."""
-        return next((preset.pair for preset in PRESETS if preset.name == self.preset.value), None)
+        return next((preset.pair for preset in MENU if preset.name == self.preset.value), None)
 
     @property
     def auto(self) -> list[str]:
@@ -162,7 +174,7 @@ class PromptEntry:
 
     def set(self, pair: PromptPair, text: Callable[[int], str]) -> None:
         """Enter a pair without calling back; `text` spells a token id."""
-        chosen = next((preset for preset in PRESETS if preset.pair == pair), None)
+        chosen = next((preset for preset in MENU if preset.pair == pair), None)
         with self._lock:
             self._silent, self._last = True, None
             try:
@@ -185,34 +197,46 @@ class PromptEntry:
             line.layout.display = "none" if away or not line.value else None
 
     def _set_prompt(self, name: str, value: str | Sequence[int], text: Callable[[int], str]) -> None:
-        shown = value if isinstance(value, str) else "".join(text(i) for i in value)
+        shown = in_one_line(value if isinstance(value, str) else "".join(text(i) for i in value))
         getattr(self, name).value = shown
-        self._given.pop(name, None)
-        if not isinstance(value, str):
-            self._given[name] = (shown, tuple(value))
+        self._given[name] = (shown, value if isinstance(value, str) else tuple(value))
 
     @property
     def edited(self) -> str | None:
         """The prompt that was edited last, None when a preset or a pair was entered since."""
         return self._last
 
-    def complain(self, field: str | None, message: str = "") -> None:
-        """Show a message beside the field it is about and clear the others."""
+    def complain(self, field: str | None, message: str = "", near: str | None = None) -> None:
+        """Show a message beside the field it is about, with the text to enter instead, and clear the others."""
         for name, line in self.errors.items():
             line.say(message if name == field else "")
+        for name in ("answer", "foil"):
+            getattr(self, name).near.offer(near if name == field else None)
+        if field in ("clean", "corrupted"):
+            self.tell("", "")
+
+    def fold_too(self, part: w.Widget) -> None:
+        """Hide another part with the fields."""
+        self._one.append(part)
+
+    def tell(self, verdict: str, stated: str) -> None:
+        """Say whether the model gets the prompts right, and what the pair varies."""
+        self.verdict.say(verdict)
+        self.stated.say(stated)
 
     def warn_unknown(self, fields: list[str]) -> None:
         """Tell which prompts have a word the model does not know, if any."""
-        told = f"The {' and the '.join(fields)} prompt has a word this model does not know; it reads [UNK] there."
+        have = "has" if len(fields) == 1 else "each have"
+        told = f"The {' and the '.join(fields)} prompt {have} a word this model does not know; it reads [UNK] there."
         self.warning.say(told if fields else "")
 
-    def _row(self, label: str, style: str, field: w.Text, error: Line) -> w.Box:
-        row = w.Box([Line("pw-x-label", style, text=label), w.VBox([field, error], layout=w.Layout(flex="1 1 auto"))])
+    def _row(self, label: str, style: str, field: w.Text, *below: w.Widget) -> w.Box:
+        row = w.Box([Line("pw-x-label", style, text=label), w.VBox([field, *below], layout=w.Layout(flex="1 1 auto"))])
         row.add_class("pw-x-row")
         return row
 
     def _preset_chosen(self, change: dict[str, Any]) -> None:
-        chosen = next((preset for preset in PRESETS if preset.name == change["new"]), None)
+        chosen = next((preset for preset in MENU if preset.name == change["new"]), None)
         with self._lock:
             if self._silent or chosen is None:
                 return

@@ -20,6 +20,7 @@ from ..files import folder_written_whole
 from ..result import MEASURED, STATUSES, PatchResult
 from .form import Form
 from .kept import Entry
+from .subsets import AXES
 
 FORMAT = "patchwidgets shelf 1"
 INDEX = "shelf.json"
@@ -27,7 +28,8 @@ _LONG = 1e11
 """No time is so many seconds, nor since 1970."""
 _OURS = "Give a folder that explorer.save_shelf(folder) wrote."
 _SETTINGS = {
-    "clean", "corrupted", "answer", "foil", "alignment", "dataset", "site", "by", "intervention", "direction", "metric",
+    "clean", "corrupted", "answer", "foil", "alignment", "dataset", "site", "by", "layers", "positions", "intervention",
+    "direction", "metric",
 }  # fmt: skip
 
 
@@ -117,7 +119,7 @@ def _read(folder: Path, entry: Mapping[str, Any]) -> Saved:
     if not isinstance(file, str) or not re.fullmatch(r"[\w.-]+\.nc", file):
         raise FileError(f"{path!r} is damaged: {quoted(file)} is no name of a result in its folder. {_OURS}")
     if isinstance(settings, dict):
-        settings = {"dataset": None, **settings}  # shelves from before there were datasets
+        settings = {"dataset": None, **dict.fromkeys(AXES), **settings}  # shelves from before there were these
     if not isinstance(settings, dict) or set(settings) != _SETTINGS:
         raise FileError(f"{path!r} is damaged: the settings of {file!r} are not the Explorer's. {_OURS}")
     if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
@@ -146,6 +148,10 @@ def _other(settings: Mapping[str, Any], result: PatchResult) -> str:
     return wrong or ("" if settings["metric"] in result.metrics else "metric")
 
 
+def _labels(result: PatchResult, axis: str) -> list[int]:
+    return result.data[axis].values.tolist()
+
+
 def planned(settings: dict[str, Any], result: PatchResult, handle: ModelHandle, form: Form) -> tuple[Plan | None, str]:
     """Return the plan that a saved result answers on this model, or None and why there is none."""
     try:
@@ -154,6 +160,7 @@ def planned(settings: dict[str, Any], result: PatchResult, handle: ModelHandle, 
         return None, str(error)
     ours = json.loads(json.dumps(make_provenance(handle, made, form.prompts_of)))
     other = [name for name in _SAME if ours[name] != result.provenance.get(name)]
+    other += [name for name, axis in AXES.items() if axis in made.by and _labels(result, axis) != made.labels[axis]]
     if "model" in other:
         return None, f"it was measured on {result.provenance.get('model')}, and this is {handle.name}."
     if other:

@@ -12,14 +12,25 @@ from typing import Any
 
 import ipywidgets as w
 
+from ..diagram import Diagram
 from ..errors import PatchError
 from ..files import written_whole
 from ..result import PatchResult
 from ..views import CopyButton
 from .saved import as_json
+from .subsets import told
 from .text import Line
 
 Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is on screen: a whole result, the settings it was asked by, and what draws it."""
+
+    result: PatchResult
+    settings: Settings
+    diagram: Callable[[], Diagram]
 
 
 @dataclass(frozen=True)
@@ -29,44 +40,52 @@ class Kind:
     label: str
     ending: str
     told: str
-    write: Callable[[PatchResult, Settings, Path], None]
+    write: Callable[[Shown, Path], None]
     needs: str | None = None
 
 
-def _table(result: PatchResult, _settings: Settings, path: Path) -> None:
-    result.to_dataframe().to_csv(path, index=False)
+def _table(shown: Shown, path: Path) -> None:
+    shown.result.to_dataframe().to_csv(path, index=False)
 
 
-def _parquet(result: PatchResult, _settings: Settings, path: Path) -> None:
-    result.to_dataframe().to_parquet(path, index=False, engine="pyarrow")
+def _parquet(shown: Shown, path: Path) -> None:
+    shown.result.to_dataframe().to_parquet(path, index=False, engine="pyarrow")
 
 
-def _figure(ending: str) -> Callable[[PatchResult, Settings, Path], None]:
-    def write(result: PatchResult, _settings: Settings, path: Path) -> None:
+def _figure(ending: str) -> Callable[[Shown, Path], None]:
+    def write(shown: Shown, path: Path) -> None:
         from ..plots import heatmap  # seaborn takes a second to come
 
         # Outside pyplot: a button is pressed in any thread, and must leave no figure open to be shown below a cell.
-        figure = heatmap(result, pyplot=False).get_figure(root=True)
+        figure = heatmap(shown.result, pyplot=False).get_figure(root=True)
         assert figure is not None
         figure.savefig(path, format=ending, dpi=200)
 
     return write
 
 
-def _settings(_result: PatchResult, settings: Settings, path: Path) -> None:
-    path.write_text(as_json(settings), encoding="utf-8")
+def _settings(shown: Shown, path: Path) -> None:
+    path.write_text(as_json(shown.settings), encoding="utf-8")
 
 
-def _code(result: PatchResult, _settings: Settings, path: Path) -> None:
-    path.write_text(result.code(), encoding="utf-8")
+def _code(shown: Shown, path: Path) -> None:
+    path.write_text(shown.result.code(), encoding="utf-8")
 
 
-def _page(result: PatchResult, _settings: Settings, path: Path) -> None:
-    result.to_html(path)
+def _page(shown: Shown, path: Path) -> None:
+    shown.result.to_html(path)
 
 
-def _result(result: PatchResult, _settings: Settings, path: Path) -> None:
-    result.save(path)
+def _result(shown: Shown, path: Path) -> None:
+    shown.result.save(path)
+
+
+def _svg(shown: Shown, path: Path) -> None:
+    path.write_text(shown.diagram().svg(), encoding="utf-8")
+
+
+def _mermaid(shown: Shown, path: Path) -> None:
+    path.write_text(shown.diagram().mermaid(), encoding="utf-8")
 
 
 KINDS = {
@@ -78,6 +97,8 @@ KINDS = {
     "settings": Kind("Settings", "json", "what opens this Explorer again", _settings),
     "code": Kind("Code", "py", "a TransformerLens script that measures this again", _code),
     "result": Kind("Result", "nc", "the result, for pw.PatchResult.load", _result),
+    "diagram": Kind("Diagram (SVG)", "diagram.svg", "the three runs of the selected cell, or the sweep, drawn", _svg),
+    "mermaid": Kind("Diagram (Mermaid)", "mmd", "the same as a Mermaid flowchart", _mermaid),
     "page": Kind("Page", "html", "one self-contained page", _page),
 }
 """What the menu offers, by name."""
@@ -87,9 +108,12 @@ _NOTHING = "there is no whole result; press Run, or wait for the run to end."
 
 
 class Saving:
-    """A row of buttons below the map. `shown()` gives the result on screen, None for none, and its settings."""
+    """A row of buttons below the map.
 
-    def __init__(self, shown: Callable[[], tuple[PatchResult | None, Settings]]) -> None:
+    `shown()` gives what is on screen, None where that is no whole result.
+    """
+
+    def __init__(self, shown: Callable[[], Shown | None]) -> None:
         self._shown, self._writing = shown, threading.Lock()
         self.copy = CopyButton("Copy code", hint="copy a TransformerLens script that measures this again")
         self.copy.on_ask(self._code)
@@ -107,8 +131,8 @@ class Saving:
 
         Raises PatchError where there is no result, or a package is missing.
         """
-        kind, (result, settings) = KINDS[name], self._shown()
-        if result is None:
+        kind, shown = KINDS[name], self._shown()
+        if shown is None:
             raise PatchError(_NOTHING)
         if kind.needs and importlib.util.find_spec(kind.needs) is None:
             raise PatchError(f"{kind.label} needs the package {kind.needs}: pip install {kind.needs}.")
@@ -116,10 +140,10 @@ class Saving:
         with (
             self._writing
         ):  # Buttons are pressed in several threads, and none may take the name another has found free.
-            path = free_path(folder, name_of(settings), kind.ending)
+            path = free_path(folder, name_of(shown.settings), kind.ending)
             try:
                 with written_whole(path) as partial:
-                    kind.write(result, settings, partial)
+                    kind.write(shown, partial)
             except OSError as error:
                 raise PatchError(f"{str(folder)!r} cannot be written to: {error.strerror or error}.") from error
         return path
@@ -127,12 +151,12 @@ class Saving:
     def _code(self) -> str | None:
         """Return the script to copy; None, and why in words, where there is none."""
         self._say("", "")
-        result, _ = self._shown()
-        if result is None:
+        shown = self._shown()
+        if shown is None:
             self._say("", _NOTHING[0].upper() + _NOTHING[1:])
             return None
         try:
-            return result.code()
+            return shown.result.code()
         except PatchError as error:
             self._say("", str(error))
             return None
@@ -158,7 +182,13 @@ def name_of(settings: Settings) -> str:
     """
     what = settings["intervention"]
     name = what["name"] if isinstance(what, dict) else what
-    parts = [settings["site"], *settings["by"], *([] if name == "patch" else [name]), settings["direction"]]
+    parts = [
+        settings["site"],
+        *settings["by"],
+        *told(settings),
+        *([] if name == "patch" else [name]),
+        settings["direction"],
+    ]
     return re.sub(r"[^\w.-]+", "_", "_".join([*parts, settings["metric"]]))
 
 

@@ -16,15 +16,19 @@ from ..engine.plan import Plan
 from ..engine.run import Run
 from ..grid import Grid
 from ..result import PatchResult
+from ..spelling import signed
+from ..stages import ordered_axes
 from .aligning import Aligning
 from .cell_pairs import CellPairs, place_of
 from .controls import Controls
 from .drilldown import Drilldown
+from .gathering import Gathering
 from .kept import key_of
 from .live import LiveMap
 from .opened import meant_by
+from .outlining import Outlining
 from .prompts import PromptEntry
-from .slots import first_status, plan_grid, unavailable_words, why_unavailable
+from .slots import first_status, plan_grid, shows_all_tokens, unavailable_words, why_unavailable
 from .text import Line
 
 _NO_CELLS = np.empty(0, dtype=np.int64)
@@ -43,6 +47,7 @@ class Screen:
         aligning: Aligning,
         controls: Controls,
         drilldown: Drilldown,
+        gathering: Gathering,
         publish: Callable[..., None],
     ) -> None:
         self._lock, self._publish = lock, publish
@@ -57,6 +62,9 @@ class Screen:
         self.error, self.warning = Line("pw-x-error"), Line("pw-x-warning")
         self._baselines, self._origin = Line(), Line("pw-x-dim")
         self.map.view.on_select(self.select)
+        self.outlining = Outlining(self.map)
+        self.gathering = gathering
+        gathering.bind(self.map, self._regathered)
         self.pairs = CellPairs()
         self.pairs.view.on_select(lambda _: self._open())
 
@@ -65,7 +73,8 @@ class Screen:
         told = w.Box([self._controls.progress, self._baselines, self._origin])
         told.add_class("pw-x-told")
         self._told = told
-        main = w.Box([w.VBox([self.map.view, self.pairs.view]), self._drilldown.box])
+        below = [self.outlining.box, self.gathering.box, self.pairs.view]
+        main = w.Box([w.VBox([self.map.view, *below]), self._drilldown.box])
         main.add_class("pw-x-main")
         self._main = main
         return [entry.box, self._aligning.box, self._controls.box, self.error, self.warning, told, main]
@@ -91,7 +100,9 @@ class Screen:
                 self._drilldown.rescore(metric)
             self.run, self.plan, self._metric = run, plan, metric
             self._grid = plan_grid(plan)
-            self._aligning.arrange(bool({"pos", "src", "dest"} & set(plan.by)), one=len(plan.pairs) == 1)
+            self.outlining.show(bool(ordered_axes(plan.by)))
+            self.gathering.show(plan, self._grid, metric)
+            self._aligning.arrange(shows_all_tokens(plan), one=len(plan.pairs) == 1)
             self._clear()
             self.dim(False)
             if run is None:
@@ -110,9 +121,7 @@ class Screen:
             self.map.select(self._selected)
             self.pairs.clear()
             if self.run is not None:
-                result = self.run.snapshot().select(self._metric)
-                self._publish(selection=self._selection(result))
-                self._show_pairs(result)
+                self._tell_chosen(self.run.snapshot().select(self._metric))
             unavailable = why_unavailable(plan, grid, row, col)
             if unavailable:
                 self._drilldown.refuse(unavailable)
@@ -125,7 +134,9 @@ class Screen:
             plan, grid = self.plan, self._grid
             if plan is None or grid is None or self._selected is None:
                 return
-            pair = plan.pairs[max(0, self.pairs.view.selected)]
+            chosen = max(0, self.pairs.view.selected)
+            pair = plan.pairs[chosen]
+            self.gathering.tokens.choose(chosen)
             one = plan if len(plan.pairs) == 1 else replace(plan, pairs=(pair,))
             self._drilldown.open(one, self._metric, {axis: int(i) for axis, i in grid.key(*self._selected).items()})
 
@@ -153,17 +164,15 @@ class Screen:
     def _follow(self, run: Run, grid: Grid, metric: str) -> None:
         if not run.finished:
             self._publish(result=None)
-        if self._selected is None:
+        if not self._chosen:
             self._publish(selection=None)
         said = unavailable_words(self.plan) if self.plan else {}
         self.map.follow(run, grid, metric, said=said, selected=self._selected or ())
         run.subscribe(self._arrived)
         if not run.finished:
             self._arrived(run, _NO_CELLS)
-            if self._selected is not None:
-                result = run.snapshot().select(metric)
-                self._publish(selection=self._selection(result))
-                self._show_pairs(result)
+            if self._chosen:
+                self._tell_chosen(run.snapshot().select(metric))
 
     def _arrived(self, run: Run, cells: np.ndarray) -> None:
         """Follow the run's progress. On the run's thread."""
@@ -181,10 +190,11 @@ class Screen:
                 self._tell(result)
             if finished:
                 self._publish(result=result)
+                if self.plan is not None and len(self.plan.pairs) == 1:
+                    self._drilldown.prepare(self.plan)
             grown, self._pairs = result.n > self._pairs, result.n
-            if self._selected is not None and (finished or grown or self._flat(self._selected) in cells):
-                self._publish(selection=self._selection(result))
-                self._show_pairs(result)
+            if self._chosen and (finished or grown or np.isin(self._chosen, cells).any()):
+                self._tell_chosen(result)
 
     def _tell(self, result: PatchResult) -> None:
         clean, corrupted = float(result.data["clean"][0]), float(result.data["corrupted"][0])
@@ -192,9 +202,9 @@ class Screen:
         mean = f", mean of {result.n} pairs" if result.n > 1 else ""
         self._baselines.say(
             f"{name}{mean}: clean ",
-            (_signed(clean), "pw-x-clean"),
+            (signed(clean, plus=True), "pw-x-clean"),
             ", corrupted ",
-            (_signed(corrupted), "pw-x-corrupted"),
+            (signed(corrupted, plus=True), "pw-x-corrupted"),
         )
         self.warning.say(*words.small_gaps(result), *words.reversed_gaps(result))
         masked = " ".join(words.kept(result))
@@ -204,11 +214,32 @@ class Screen:
         assert self._grid is not None
         return int(self._grid.raster[cell[0] * self._grid.shape[1] + cell[1]])
 
+    @property
+    def cell(self) -> dict[str, int]:
+        """The selected cell's axes; nothing where no cell is selected."""
+        flat = -1 if self._selected is None else self._flat(self._selected)
+        return {} if flat < 0 or self.plan is None else self.plan.cell(flat)
+
+    @property
+    def _chosen(self) -> list[int]:
+        """The cells that the selection is of: the gathered ones, else the selected one."""
+        cells = self.gathering.cells or ([] if self._selected is None else [self._flat(self._selected)])
+        return [flat for flat in cells if flat >= 0]
+
     def _selection(self, result: PatchResult) -> Any:
-        """Return the selected cell's row of the result's table; None for a place without a cell."""
-        assert self._selected is not None
-        flat = self._flat(self._selected)
-        return None if flat < 0 else result.to_dataframe().iloc[[flat]]
+        """Return the chosen cells' rows of the result's table; None for a place without a cell."""
+        return result.to_dataframe().iloc[self._chosen] if self._chosen else None
+
+    def _tell_chosen(self, result: PatchResult) -> None:
+        self._publish(selection=self._selection(result))
+        if self._selected is not None:
+            self._show_pairs(result)
+
+    def _regathered(self) -> None:
+        """Publish the rows of what is gathered now."""
+        with self._lock:
+            run = self.run
+            self._publish(selection=None if run is None else self._selection(run.snapshot().select(self._metric)))
 
 
 def title_of(handle: ModelHandle) -> Line:
@@ -216,7 +247,3 @@ def title_of(handle: ModelHandle) -> Line:
     line = Line("pw-x-title")
     line.say((handle.name, "pw-x-name"), "  ", (handle.summary, "pw-x-dim"))
     return line
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\u2212")

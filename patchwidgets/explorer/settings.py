@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..alignment import Alignment
+from ..answers import as_id, as_ids
 from ..encoding import encode_pair, encode_prompts
 from ..engine.gradients import check_mask
 from ..engine.handle import ModelHandle
@@ -16,9 +17,10 @@ from ..errors import PatchError, PromptError, quoted, unknown
 from ..interventions import Mask, Patch
 from ..metrics import METRICS, get_metrics
 from ..prompts import EncodedPair, PromptPair
-from ..sites import get_site
+from ..sites import Site, get_site
 from .choices import Choices
 from .sets import Asked, Sets
+from .subsets import AXES, SubsetError, indices, why_none
 
 PROMPTS = ("clean", "corrupted", "answer", "foil")
 SHOWN = ("logit_diff", "logit", "logprob", "prob", "rank", "kl_clean", "kl_corrupted")
@@ -44,23 +46,32 @@ def plan_of(handle: ModelHandle, settings: Mapping[str, Any], choices: Choices, 
     """
     shown = METRICS[settings["metric"]]
     if settings["dataset"] is None:
-        encoded = _one(handle, settings, shown.needs_foil)
+        encoded = one_pair(handle, settings, shown.needs_foil)
     else:
-        encoded = sets.read(settings["dataset"], needs_foil=shown.needs_foil).of(settings["by"], settings["direction"])
+        drawn = sets.read(settings["dataset"], needs_foil=shown.needs_foil)
+        encoded = drawn.of(axes_of(settings), settings["direction"])
     foils = all(pair.foils for pair in encoded)
     names = [metric.name for metric in METRICS.values() if foils or not metric.needs_foil]
     # The first metric is the one whose gradient a mask follows.
     names.sort(key=lambda name: name != shown.name)
     site, by, patch = get_site(settings["site"]), tuple(settings["by"]), Patch(settings["direction"])
     what = choices.make(settings["intervention"], patch.direction)
-    plan = make_plan(handle, encoded, site, by, patch, get_metrics(names), {}, intervention=what)
+    sizes = {"layers": handle.n_layers, "positions": len(encoded[0].ids(patch.base))}
+    subsets = {AXES[name]: indices(name, settings[name], sizes[name]) for name in AXES}
+    plan = make_plan(handle, encoded, site, by, patch, get_metrics(names), subsets, intervention=what)
     if isinstance(what, Mask):
         check_mask(plan.metrics[0], (), False, patch.base)
     check_plan(handle, plan, encode)
     return plan
 
 
-def _one(handle: ModelHandle, settings: Mapping[str, Any], needs_foil: bool) -> tuple[EncodedPair, ...]:
+def axes_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the axes along which a sweep tells places apart, whether it goes over them or is kept to some."""
+    return (*settings["by"], *(AXES[name] for name in AXES if settings[name] is not None))
+
+
+def one_pair(handle: ModelHandle, settings: Mapping[str, Any], needs_foil: bool) -> tuple[EncodedPair, ...]:
+    """Return the pair of settings as tokens, by itself; raises PromptError where the Explorer cannot read it."""
     pair, align = pair_of(settings), align_of(settings)
     encoded = encode_pair(pair, handle.tokenizer, needs_foil=needs_foil, rate=handle.rate, align=align)
     if any(len(sequence) > 1 for sequence in (*encoded.answers, *encoded.foils)):
@@ -96,9 +107,7 @@ def completed(
     settings |= {"alignment": None} if moved and "alignment" not in given else {}
     pair = pair_of(settings)
     alignment = _alignment(pair, settings["alignment"], handle)
-    return settings_of(
-        pair, alignment, sets.checked(settings["dataset"]), _controls(settings, "by" in given, handle, choices)
-    )
+    return settings_of(pair, alignment, sets.checked(settings["dataset"]), _controls(settings, given, handle, choices))
 
 
 def _alignment(pair: PromptPair, given: object, handle: ModelHandle) -> list[list[int]] | None:
@@ -112,16 +121,37 @@ def _alignment(pair: PromptPair, given: object, handle: ModelHandle) -> list[lis
     return [list(match) for match in columns.matches]
 
 
-def _controls(settings: Mapping[str, Any], by_given: bool, handle: ModelHandle, choices: Choices) -> dict[str, Any]:
+def _controls(
+    settings: Mapping[str, Any], given: Mapping[str, Any], handle: ModelHandle, choices: Choices
+) -> dict[str, Any]:
     site, by, metric = get_site(settings["site"]), settings["by"], settings["metric"]
     handle.hook(site, 0)
-    if not by_given and tuple(by) not in site.by:
+    if "by" not in given and tuple(by) not in site.by:
         by = None
     if not isinstance(metric, str) or metric not in SHOWN:
         raise unknown("metric", metric, SHOWN)
     direction = Patch(settings["direction"]).direction
     what = choices.checked(settings["intervention"])
+    subsets = {name: _subset(site, name, settings[name], name in given, handle) for name in AXES}
     return {
-        "site": site.name, "by": list(site.granularity(by)), "intervention": choices.spelled(what),
+        "site": site.name, "by": list(site.granularity(by)), **subsets, "intervention": choices.spelled(what),
         "direction": direction, "metric": metric,
     }  # fmt: skip
+
+
+def _subset(site: Site, name: str, value: object, given: bool, handle: ModelHandle) -> list[int] | None:
+    """Return chosen layers or positions, checked as far as no prompt is needed; None for all.
+
+    What was chosen for another site gives way where the new one has nothing to choose from.
+    """
+    why = why_none(site, name)
+    if value is None or (why and not given):
+        return None
+    if why:
+        raise SubsetError(why, name)
+    if name == "layers":
+        return indices(name, value, handle.n_layers)
+    ids = [one] if (one := as_id(value)) is not None else as_ids(value)
+    if not ids:
+        raise SubsetError(f"positions must be one or more whole numbers, not {quoted(value)}.", name)
+    return sorted(set(ids)) if min(ids) >= 0 else list(ids)

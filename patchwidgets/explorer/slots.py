@@ -15,8 +15,8 @@ from ..grid import Grid, Tokens, make_grid
 from ..interventions import Patch
 from ..prompts import EncodedPair
 from ..result import PENDING, UNAVAILABLE
+from ..spelling import shown_token
 from ..views import token_columns
-from .text import shown_token
 
 _POSITIONS = ("pos", "src", "dest")
 _GAP = "\u2013"
@@ -48,8 +48,8 @@ def token_columns_of(pair: EncodedPair) -> dict[str, Any]:
 def plan_grid(plan: Plan) -> Grid:
     """Return the table of a plan's cells; where its columns are tokens, they are the columns of both prompts.
 
-    A column in which the base run has no token holds no cells. Over a dataset a column is a position of the base run,
-    under the token that all pairs have there, or an ellipsis.
+    A column in which the base run has no token holds no cells. Where positions were chosen, the columns are those. Over
+    a dataset a column is a position of the base run, under the token that all pairs have there, or an ellipsis.
     """
     if len(plan.pairs) > 1:
         return make_grid(plan.by, plan.labels, _shared(plan))
@@ -60,6 +60,12 @@ def plan_grid(plan: Plan) -> Grid:
         return grid
     at = {key[across]: i for i, key in enumerate(grid.col_keys)}
     bases = [column[_side(plan.patch.base)] for column in columns_of(plan.pair)]
+    columns = {**token_columns_of(plan.pair), "title": grid.columns["title"]}
+    chosen = [i for i, base in enumerate(bases) if base in at]
+    if len(at) < sum(base is not None for base in bases):
+        bases, columns = [bases[i] for i in chosen], _some(columns, chosen)
+    else:
+        chosen = list(range(len(bases)))
     cells = grid.raster.reshape(grid.shape)
     raster = np.full((len(cells), len(bases)), -1, dtype=cells.dtype)
     for i, base in enumerate(bases):
@@ -67,11 +73,25 @@ def plan_grid(plan: Plan) -> Grid:
             raster[:, i] = cells[:, at[base]]
     return replace(
         grid,
-        columns={**token_columns_of(plan.pair), "title": grid.columns["title"]},
+        columns=columns,
         col_keys=[{} if base is None else {across: base} for base in bases],
         raster=raster.reshape(-1),
-        linked=[{across: i} for i in range(len(bases))],
+        linked=[{across: i} for i in chosen],
     )
+
+
+def shows_all_tokens(plan: Plan) -> bool:
+    """Return whether the columns of a plan's table are the tokens of its prompts, every one of them."""
+    across = next((axis for axis in ("pos", "src", "dest") if axis in plan.by), None)
+    return across is not None and len(plan.labels[across]) == len(plan.pair.ids(plan.patch.base))
+
+
+def _some(columns: dict[str, Any], chosen: Sequence[int]) -> dict[str, Any]:
+    """Return some of the columns, each with the number of its position."""
+    lists = {name: [columns[name][i] for i in chosen] for name in ("clean", "corrupted", "differs")}
+    bos = chosen.index(columns["bos"]) if columns["bos"] in chosen else None
+    numbers = [columns["numbers"][i] if "numbers" in columns else str(i) for i in chosen]
+    return {**columns, **lists, "bos": bos, "numbers": numbers}
 
 
 def _shared(plan: Plan) -> Tokens:

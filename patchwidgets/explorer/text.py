@@ -1,11 +1,14 @@
-"""Lines of text in the Explorer: always text, never markup; and the end of a tree of widgets."""
+"""Lines of text in the Explorer: always text, never markup; texts in fields; and the end of a tree of widgets."""
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 import ipywidgets as w
 from ipywidgets.widgets.widget_description import DescriptionWidget
+
+from ..spelling import SYMBOLS
 
 
 class Line(w.HTML):
@@ -34,14 +37,37 @@ def named(widget: DescriptionWidget, name: str) -> None:
     widget.add_class("pw-x-named")
 
 
-def shown_token(text: str) -> str:
-    """Return a token's text with a leading space and line breaks made visible.
+def in_one_line(text: str) -> str:
+    """Return a text as a field of one line can hold it: the browser would drop its line breaks.
 
-    >>> shown_token(" Mary")
-    '·Mary'
+    A sign stands for a line break; the sign itself has a backslash before it, and backslashes before either are
+    doubled, so that `with_line_breaks` gives every text back.
+
+    >>> in_one_line("a\\nb"), in_one_line("press \u21b5")
+    ('a\u21b5b', 'press \\\\\u21b5')
     """
-    visible = text.replace("\n", "\u21b5").replace("\t", "\u21e5")
-    return f"\u00b7{visible[1:]}" if visible.startswith(" ") else visible or "\u2205"
+    return _BREAK_OR_SIGN.sub(_as_sign, text)
+
+
+def with_line_breaks(text: str) -> str:
+    """Return what the text of such a field stands for."""
+    return _SIGN.sub(_as_break, text)
+
+
+_SIGNS = {c: SYMBOLS[c] for c in "\n\r"}
+_BREAKS = {sign: c for c, sign in _SIGNS.items()}
+_SIGN = re.compile(rf"(\\*)([{''.join(_BREAKS)}])")
+_BREAK_OR_SIGN = re.compile(rf"(\\*)([\n\r{''.join(_BREAKS)}])")
+
+
+def _as_sign(found: re.Match[str]) -> str:
+    escapes, c = 2 * found[1], found[2]
+    return escapes + _SIGNS[c] if c in _SIGNS else f"{escapes}\\{c}"
+
+
+def _as_break(found: re.Match[str]) -> str:
+    half, itself = divmod(len(found[1]), 2)
+    return "\\" * half + (found[2] if itself else _BREAKS[found[2]])
 
 
 def close_all(widgets: tuple[w.Widget, ...]) -> None:

@@ -27,7 +27,7 @@ def write_page(result: PatchResult, path: Path) -> Path:
     if not result.is_difference:
         details.append(("Code that measures them again", result.code()))
     page = render_page(
-        words.meaning(p)["title"], [heatmap_of(result)], intro=[*prompts, words.baselines(result)], details=details
+        words.title(result), [heatmap_of(result)], intro=[*prompts, words.baselines(result)], details=details
     )
     with written_whole(path) as partial:
         partial.write_text(page, encoding="utf-8")

@@ -9,10 +9,12 @@ from typing import Any
 
 import anywidget
 import numpy as np
+from IPython.display import display
 from numpy.typing import ArrayLike
 from traitlets import Unicode
 
 from ..errors import PatchError
+from .still import still_page
 
 STATIC = Path(__file__).parent.parent / "static"
 logger = logging.getLogger(__name__)
@@ -33,6 +35,19 @@ class View(anywidget.AnyWidget):
         self._listeners: list[Callable[..., None]] = []
         super().__init__(**traits)
         self.on_msg(self._receive)
+
+    def _still(self) -> str:
+        """What stands for the view where it cannot be drawn, as HTML; nothing unless a view says."""
+        return ""
+
+    def _ipython_display_(self) -> None:
+        """Show the view, and before it what a notebook keeps of it; IPython calls this."""
+        mark = f"pw-v-{self.model_id}"
+        self.add_class(mark)
+        told = f"A {type(self).__name__} was here. Run the cell again to have it."
+        display({"text/plain": told, "text/html": still_page(mark, told, self._still())}, raw=True)
+        data, metadata = self._repr_mimebundle_() or ({}, {})
+        display(data, metadata=metadata, raw=True)
 
     def _receive(self, _widget: object, content: object, _buffers: object) -> None:
         """Passes a well-formed message of the page to `_handle`; anything else is not for us."""

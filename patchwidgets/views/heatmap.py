@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from numpy.typing import ArrayLike
 from traitlets import Bool, Bunch, Bytes, Dict, Enum, Float, Int, List, Unicode, observe
 
 from ..errors import PatchError
-from ..result import STATUSES
+from ..result import STATUSES, PatchResult
 from .base import View, float_array, position
 from .columns import column_count, label_columns
+from .still import table_of
 
 _VALUES = ("normalized", "effect", "patched")
 _DATA = (*_VALUES, "status")
@@ -31,8 +34,9 @@ def _data_trait(name: str) -> Bytes:
 
 
 class Heatmap(View):
-    """A heatmap of R rows by C columns on a fixed symmetric scale around zero.
+    """A heatmap of R rows by C columns on a fixed symmetric scale around zero: `Heatmap(result)`, or of arrays.
 
+    Of a PatchResult it shows the first metric, with its own words, and takes no rows, columns or arrays beside.
     Arrays have shape [R, C]: `normalized` (1 = all the way to the source run), `effect` and `patched` (in the metric's
     unit), `status` (codes of `STATUSES`). What is left out is NaN and pending. `quantity` says which of normalized and
     effect is coloured and printed; colours saturate at +-`limit`, or at +-`fixed_limit` where that is above 0: what a
@@ -41,9 +45,12 @@ class Heatmap(View):
     interval that includes zero, a ring and that together, or 3 and 8 for a word alone. `words` holds the plain strings
     `title`, `unit`, `sentence`, `high`, `near_zero`, `negative`, `origin` and `note`, a line below the map; `implied`,
     `estimated`, `pending` and `unavailable` in it replace the key's own words, `mark_1` and so on tell the marks,
-    `mark_1_short` in one word, and `value` names plain values that stand in `effect`. `row_keys` and `col_keys` name
-    what rows and columns stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row
-    `line`. `means` says whether the page shows `mean_sizes`. Arrays of another shape raise `PatchError`.
+    `mark_1_short` in one word, `value` names plain values that stand in `effect`, `counted` names what a share counts,
+    `effect` of `patched` of it, and `from_zero` leaves the negative colours out beside the map. `stages` [R, C] numbers
+    the clusters that are outlined, from 1; the word `stages` tells of them. `row_keys` and `col_keys` name what rows
+    and columns stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row `line`.
+    `means` says whether the page shows `mean_sizes`. Where it `gathers`, Ctrl, Shift or Space adds places of the map,
+    by flat index, to `gathered`. Arrays of another shape raise `PatchError`.
 
     Read values with `value` and `array`: the binary traits exist for the page alone.
 
@@ -65,6 +72,7 @@ class Heatmap(View):
     low = _data_trait("low")
     high = _data_trait("high")
     marks = Bytes(b"").tag(sync=True)
+    stages = Bytes(b"").tag(sync=True)
     row_means = _data_trait("row_means")
     col_means = _data_trait("col_means")
     means = Bool(True).tag(sync=True)
@@ -73,13 +81,15 @@ class Heatmap(View):
     fixed_limit = Float(0.0).tag(sync=True)
     words = Dict(value_trait=Unicode(), key_trait=Unicode()).tag(sync=True)
     selected = List(Int()).tag(sync=True)
+    gathers = Bool(False).tag(sync=True)
+    gathered = List(Int()).tag(sync=True)
     line = Int(-1).tag(sync=True)
     compact = Bool(False).tag(sync=True)
     state = Enum(["empty", "running", "done", "cancelled", "error"], default_value="empty").tag(sync=True)
 
     def __init__(
         self,
-        rows: Sequence[str] = (),
+        rows: Sequence[str] | PatchResult = (),
         columns: Mapping[str, Any] | None = None,
         *,
         normalized: ArrayLike | None = None,
@@ -89,14 +99,22 @@ class Heatmap(View):
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
         marks: ArrayLike | None = None,
+        stages: ArrayLike | None = None,
         **traits: Any,
     ) -> None:
+        given = (normalized, effect, patched, status, low, high, marks, stages)
+        if isinstance(rows, PatchResult):
+            Heatmap.__init__(self, **{**_shown(rows, columns, *given), **traits})
+            return
         self._lock = threading.RLock()
         self._arrays: dict[str, np.ndarray] = {}
+        self._gatherers: list[Callable[[list[int]], None]] = []
+        self._gathering: AbstractContextManager[object] = nullcontext()
         grid = {"rows": [str(row) for row in rows], "columns": dict(columns or label_columns("", []))}
         values = {"normalized": normalized, "effect": effect, "patched": patched, "status": status}
         self._fill(grid, values, {"low": low, "high": high})
-        super().__init__(kind="heatmap", marks=_marks(marks, self.shape), **grid, **traits)
+        drawn = {"marks": _marks(marks, self.shape), "stages": _numbers(stages, self.shape)}
+        super().__init__(kind="heatmap", **drawn, **grid, **traits)
 
     def _fill(
         self, grid: dict[str, Any], values: dict[str, ArrayLike | None], bounds: dict[str, ArrayLike | None]
@@ -149,6 +167,13 @@ class Heatmap(View):
         total = np.where(there, sizes, 0.0).sum(along)
         return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0).astype("<f4")
 
+    def _still(self) -> str:
+        with self._lock:
+            arrays = {name: values.copy() for name, values in self._arrays.items()}
+        traits = {name: getattr(self, name) for name in ("rows", "row_title", "columns", "quantity", "limit")}
+        title = self.words.get("title", "")
+        return f"<p>{html.escape(title)}</p>{table_of({**traits, **arrays})}" if self._arrays["status"].size else ""
+
     @observe("quantity")
     def _other_means(self, _change: object) -> None:
         for name in _MEANS:
@@ -156,8 +181,8 @@ class Heatmap(View):
 
     def show(
         self,
-        rows: Sequence[str],
-        columns: Mapping[str, Any],
+        rows: Sequence[str] | PatchResult,
+        columns: Mapping[str, Any] | None = None,
         *,
         normalized: ArrayLike | None = None,
         effect: ArrayLike | None = None,
@@ -166,17 +191,24 @@ class Heatmap(View):
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
         marks: ArrayLike | None = None,
+        stages: ArrayLike | None = None,
         **traits: Any,
     ) -> None:
         """Replaces grid, values and any other traits in one message; the arguments are the constructor's."""
-        grid = {"rows": [str(row) for row in rows], "columns": dict(columns)}
+        if isinstance(rows, PatchResult):
+            given = (normalized, effect, patched, status, low, high, marks, stages)
+            self.show(**{**_shown(rows, columns, *given), **traits})
+            return
+        grid = {"rows": [str(row) for row in rows], "columns": dict(columns or label_columns("", []))}
         with self._lock, self.hold_sync():
             scale = self._scale
             values = {"normalized": normalized, "effect": effect, "patched": patched, "status": status}
             self._fill(grid, values, {"low": low, "high": high})
             for name, value in {
                 "selected": [],
+                "gathered": [],
                 "marks": _marks(marks, self.shape),
+                "stages": _numbers(stages, self.shape),
                 **grid,
                 **traits,
             }.items():
@@ -225,6 +257,12 @@ class Heatmap(View):
         """What the limit is a limit of: normalized values are shares of a gap whatever they are called."""
         return self.quantity, self.words.get("unit", "") if self.quantity == "effect" else ""
 
+    def outline(self, stages: ArrayLike | None, words: str) -> None:
+        """Outlines other clusters of the same cells, [R, C], and tells of them in words."""
+        with self._lock, self.hold_sync():
+            self.stages = _numbers(stages, self.shape)
+            self.words = {**self.words, "stages": words}
+
     def on_select(self, callback: Callable[[int, int], None]) -> Callable[[], None]:
         """Calls `callback(row, col)` after a cell was selected on the page; returns what ends that.
 
@@ -232,12 +270,44 @@ class Heatmap(View):
         """
         return self._listen(callback)
 
+    def on_gather(
+        self, callback: Callable[[list[int]], None], *, lock: AbstractContextManager[object] | None = None
+    ) -> None:
+        """Calls `callback(places)` after places were gathered or let go on the page; it may set `gathered` again.
+
+        `lock` is held from before the places are found: who holds it to show another grid comes before or after.
+        """
+        self._gatherers.append(callback)
+        if lock is not None:
+            self._gathering = lock
+
+    def _gather(self, message: dict[str, Any]) -> None:
+        """Gathers a place or lets it go; from a place named as well, [row, column], gathers all to this one."""
+        (rows, cols), start = self.shape, message.get("from")
+        row, col = position(message, "row", rows), position(message, "col", cols)
+        if row is None or col is None:
+            return
+        place = row * cols + col
+        if start is None and place in self.gathered:
+            self.gathered = [each for each in self.gathered if each != place]
+        else:
+            ends = (row, col) if start is None else _ends(start, rows, cols)
+            if ends is None:
+                return
+            down, across = (range(min(a, b), max(a, b) + 1) for a, b in zip(ends, (row, col), strict=True))
+            self.gathered = list(dict.fromkeys([*self.gathered, *(r * cols + c for r in down for c in across)]))
+        for listener in self._gatherers:
+            listener(list(self.gathered))
+
     def _handle(self, message: dict[str, Any]) -> None:
         rows, cols = self.shape
         row, col = position(message, "row", rows), position(message, "col", cols)
         if message.get("type") == "select" and row is not None and col is not None:
             self.selected = [row, col]
             self._tell(row, col)
+        if message.get("type") == "gather" and self.gathers:
+            with self._gathering:
+                self._gather(message)
         if message.get("type") == "limit":
             self._fix_limit(message.get("value"))
 
@@ -245,6 +315,14 @@ class Heatmap(View):
         """Takes a limit typed on the page; 0 gives the scale back its own."""
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _LARGEST_LIMIT:
             self.fixed_limit = float(value)
+
+
+def _ends(start: object, rows: int, cols: int) -> tuple[int, int] | None:
+    """Return a message's [row, column] as a place of the map, None where it is none."""
+    if not isinstance(start, list) or len(start) != 2:
+        return None
+    row, col = position({"row": start[0]}, "row", rows), position({"col": start[1]}, "col", cols)
+    return None if row is None or col is None else (row, col)
 
 
 def _marks(marks: ArrayLike | None, shape: tuple[int, int]) -> bytes:
@@ -259,6 +337,16 @@ def _marks(marks: ArrayLike | None, shape: tuple[int, int]) -> bytes:
     return codes.astype("u1").tobytes()
 
 
+def _numbers(stages: ArrayLike | None, shape: tuple[int, int]) -> bytes:
+    """Return the clusters' numbers as the page reads them; nothing where there are no clusters."""
+    if stages is None:
+        return b""
+    numbers = np.array(stages)
+    if numbers.shape != shape:
+        raise PatchError(f"stages has shape {numbers.shape}; its rows and columns ask for {shape}.")
+    return numbers.astype("<i4").tobytes() if numbers.any() else b""
+
+
 def _codes(status: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     codes = np.array(status)
     if codes.shape != shape:
@@ -266,3 +354,12 @@ def _codes(status: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     if codes.size and (codes.min() < 0 or codes.max() >= len(STATUSES)):
         raise PatchError(f"status holds codes outside 0..{len(STATUSES) - 1} ({', '.join(STATUSES)}).")
     return codes.astype("u1")
+
+
+def _shown(result: PatchResult, *given: object) -> dict[str, Any]:
+    """Return what is shown of a result, which brings its own grid and values: nothing may be given beside."""
+    from .of_result import result_traits  # It draws upon this module.
+
+    if any(each is not None for each in given):
+        raise PatchError("a result brings its own rows, columns and values; leave these out.")
+    return result_traits(result)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import words
-from ..grid import Grid, grid_of
+from ..grid import Grid, grid_of, tokens_of
 from ..result import STATUSES, PatchResult
 from ..spread import Spread, spread_of
+from ..stages import THRESHOLD, find_stages, why_none
 from .heatmap import UNSURE, Heatmap
 
 RAW_WORDS = {
@@ -19,12 +21,43 @@ RAW_WORDS = {
 }
 
 
-def heatmap_of(result: PatchResult, **traits: Any) -> Heatmap:
-    """Return a Heatmap of a result's first metric alone; other traits are passed on.
+def heatmap_of(result: PatchResult, *, outline: float | None = THRESHOLD, **traits: Any) -> Heatmap:
+    """Return `Heatmap(result)` with clusters outlined from another share of the gap, None for none.
 
-    Normalized effects are coloured on a scale of -1 to 1, raw effects where that metric's gap is too small.
+    Other traits are passed on.
     """
-    return Heatmap(**{**heatmap_traits(result), **traits})
+    return Heatmap(**{**result_traits(result, outline), **traits})
+
+
+def result_traits(result: PatchResult, outline: float | None = THRESHOLD) -> dict[str, Any]:
+    """Return `heatmap_traits` with clusters of cells of `outline` of the gap or more outlined, None for none.
+
+    Normalized effects are coloured on a scale of -1 to 1, raw effects where the first metric's gap is too small.
+    """
+    found = heatmap_traits(result)
+    if outline is None:
+        return found
+    drawn, told = outlined(result, grid_of(result), outline)
+    return {**found, "stages": drawn, "words": {**found["words"], "stages": told} if told else found["words"]}
+
+
+def strip_columns(result: PatchResult) -> dict[str, Any]:
+    """Return a result's tokens, the clean over the corrupted, as the columns of a strip."""
+    tokens = tokens_of(result)
+    columns = tokens.columns(range(len(tokens.clean)))
+    alignment = result.provenance.get("alignment")
+    return columns if alignment is None else _gapped(columns, range(len(tokens.clean)), alignment, result)
+
+
+def outlined(result: PatchResult, grid: Grid, threshold: float) -> tuple[np.ndarray | None, str]:
+    """Return the candidate stages of a result's first metric as a map's numbers [row, column], and in words.
+
+    None and no words where there can be none.
+    """
+    if why_none(result):
+        return None, ""
+    found = find_stages(result, threshold)
+    return np.append(found.labels, 0)[grid.raster].reshape(grid.shape), found.words
 
 
 def heatmap_traits(result: PatchResult) -> dict[str, Any]:
@@ -54,11 +87,16 @@ def _with_gaps(grid: Grid, result: PatchResult) -> dict[str, Any]:
     alignment, columns = result.provenance.get("alignment"), grid.columns
     if alignment is None or columns["kind"] != "tokens":
         return columns
+    return _gapped(columns, [next(iter(key.values())) for key in grid.col_keys], alignment, result)
+
+
+def _gapped(
+    columns: dict[str, Any], positions: Sequence[Any], alignment: Sequence[Sequence[Any]], result: PatchResult
+) -> dict[str, Any]:
     base, other = (0, 1) if result.direction.base == "clean" else (1, 0)
     alone = {column[base] for column in alignment if column[other] is None}
     name = ("clean", "corrupted")[other]
-    at = [next(iter(key.values())) for key in grid.col_keys]
-    gapped = [None if i in alone else text for i, text in zip(at, columns[name], strict=True)]
+    gapped = [None if i in alone else text for i, text in zip(positions, columns[name], strict=True)]
     return {**columns, name: gapped}
 
 
@@ -88,7 +126,7 @@ def traits_of(result: PatchResult, grid: Grid, *, normalized: bool = False) -> d
 
     `normalized` keeps to normalized effects also where there are none.
     """
-    said = {**words.meaning(result.provenance), "origin": words.origin(result)}
+    said = {**words.meaning(result.provenance), "title": words.title(result), "origin": words.origin(result)}
     traits: dict[str, Any] = {"quantity": "normalized", "limit": 1.0, "words": said}
     if words.small_gaps(result) and not normalized:
         effect = result.effect.values[0]

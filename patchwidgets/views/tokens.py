@@ -8,6 +8,7 @@ from typing import Any
 
 from traitlets import Dict, Enum, Int
 
+from ..result import PatchResult
 from .base import View, position
 from .columns import column_count, token_columns
 
@@ -20,9 +21,9 @@ logger = logging.getLogger(__name__)
 class TokenStrip(View):
     """The clean token over the corrupted token, with the differing columns marked.
 
-    `columns` is what `token_columns` returns; `selected` is a column or -1. While `editing` is "proposed" or "edited",
-    not "off", tokens can be picked and asked to be paired or unpaired, by mouse and keys; `on_edit` hears of it. The
-    strip itself changes nothing: whoever listens sets new `columns`.
+    `columns` is a PatchResult, or what `token_columns` returns; `selected` is a column or -1. While `editing` is
+    "proposed" or "edited", not "off", tokens can be picked and asked to be paired or unpaired, by mouse and keys;
+    `on_edit` hears of it. The strip itself changes nothing: whoever listens sets new `columns`.
 
     >>> strip = TokenStrip(token_columns([" Mary", " gave"], [" Anna", " gave"]))
     >>> strip.selected
@@ -33,8 +34,12 @@ class TokenStrip(View):
     selected = Int(-1).tag(sync=True)
     editing = Enum(["off", "proposed", "edited"], default_value="off").tag(sync=True)
 
-    def __init__(self, columns: Mapping[str, Any] | None = None, **traits: Any) -> None:
+    def __init__(self, columns: Mapping[str, Any] | PatchResult | None = None, **traits: Any) -> None:
         self._editors: list[Edit] = []
+        if isinstance(columns, PatchResult):
+            from .of_result import strip_columns  # It knows how a result is drawn.
+
+            columns = strip_columns(columns)
         super().__init__(kind="tokens", columns=dict(columns or token_columns([])), **traits)
 
     def on_select(self, callback: Callable[[int], None]) -> Callable[[], None]:

@@ -9,6 +9,8 @@ import warnings
 
 import torch
 
+from patchwidgets.engine.sweep import ENGINES
+
 from . import frames, growth, sweeps, waits
 from .cases import MODELS
 from .clock import matmul_rate
@@ -23,6 +25,7 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, default="gpt2", help="GPT-2 small's shape, or SmolLM2-135M")
     parser.add_argument("--lengths", type=int, nargs="+", default=[15, 64], help="tokens of a prompt")
     parser.add_argument("--only", nargs="+", default=[], help="sites, such as resid_pre z")
+    parser.add_argument("--engine", choices=ENGINES, help="of our sweeps; the one they choose when left out")
     parser.add_argument("--sample", type=int, default=12, help="cells that a peer measures of each table")
     parser.add_argument("--times", type=int, default=3, help="how often ours is measured")
     options = parser.parse_args()

@@ -33,9 +33,9 @@ def row(model: Any, case: Case, options: argparse.Namespace) -> str:
     """Measure one sweep and return its line."""
     every = peers.all_cells(model, case)
     chosen = peers.sample(every, options.sample)
-    case.patch(model).wait()
+    case.patch(model, engine=options.engine).wait()
     with Peak() as peak:
-        ours, noise, result = median(lambda: case.patch(model).wait(), options.times)
+        ours, noise, result = median(lambda: case.patch(model, engine=options.engine).wait(), options.times)
     assert result.check["reused"] == 0
     tl_seconds, tl = peers.transformer_lens(model, case, every, chosen)
     naive_seconds, naive = peers.naive(model, case, every, peers.sample(every, max(32, options.sample)))

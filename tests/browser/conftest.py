@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.harness import Lab, LabServer, launch_chromium
+from tests.browser.hosts import NotebookSeven
+from tests.browser.measuring import Measured
 
+Shown = TypeVar("Shown", bound=Lab)
 _report = pytest.StashKey[pytest.TestReport]()
 
 
@@ -41,10 +45,27 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def lab(lab_server: LabServer, browser: Browser, artifacts: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Open notebooks with `lab.open_notebook([cell, ...])`; errors in a page fail the test when it is over."""
-    opened = Lab(lab_server, browser, artifacts)
+    yield from _judged(Lab(lab_server, browser, artifacts), request)
+
+
+@pytest.fixture
+def seven(
+    lab_server: LabServer, browser: Browser, artifacts: Path, request: pytest.FixtureRequest
+) -> Iterator[NotebookSeven]:
+    """The same in Notebook 7."""
+    yield from _judged(NotebookSeven(lab_server, browser, artifacts), request)
+
+
+def _judged(opened: Shown, request: pytest.FixtureRequest) -> Iterator[Shown]:
     yield opened
     report = request.node.stash.get(_report, None)
     if report is not None and report.failed:
         opened.keep_last_look(request.node.name)
     opened.close()
     opened.verify()
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Report a figure: `measured("click to drawn drilldown", "41 ms")` is printed when all tests are over."""
+    return lambda what, told: record_property(f"measured: {what}", told)

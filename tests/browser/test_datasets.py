@@ -41,6 +41,17 @@ def open_dataset(notebook: Notebook) -> None:
     expect(part(notebook, ".pw-x-main .pw-note").first).to_have_text("Means over 32 pairs.")
 
 
+def check_table(notebook: Notebook, drawn: list[str]) -> None:
+    """Mean and interval of every cell are the data frame's, and exactly those whose interval holds zero are marked."""
+    columns = ["normalized", "ci_low", "ci_high"]
+    frame = notebook.kernel_eval(f"explorer.result.to_dataframe()[{columns}].values.tolist()")
+    implied = notebook.kernel_eval("(explorer.result.to_dataframe()['status'] == 'implied').tolist()")
+    for text, (mean, low, high), known in zip(drawn, frame, implied, strict=True):
+        if not known:
+            assert numbers(text) == pytest.approx([mean, low, high], abs=0.006), text
+            assert ("unsure" in text) == (low < 0 < high), text
+
+
 def test_a_dataset_of_32_pairs(lab: Lab) -> None:
     notebook = open_explorer(lab, height=1800)
     notebook.wait_for("explorer._worker.idle")
@@ -65,6 +76,7 @@ def test_a_dataset_of_32_pairs(lab: Lab) -> None:
         if min(abs(low[place]), abs(high[place])) > slack:
             assert ("unsure" in text) == bool(low[place] < 0 < high[place]), (place, text)
     assert any("unsure" in text for row in drawn for text in row)
+    check_table(notebook, [text for row in drawn for text in row])
     expect(part(notebook, ".pw-x-main .pw-key").first).to_contain_text("the 95% interval over 32 pairs includes 0")
 
     click_cell(notebook, ".pw-x-main", 1, 10)

@@ -53,7 +53,8 @@ def spoken(notebook: Notebook) -> list[str]:
     (active,) = told(focused[0])["activedescendant"]["relatedNodes"]
     (cell,) = [n for n in nodes if n.get("backendDOMNodeId") == active["backendDOMNodeId"]]
     assert cell["role"]["value"] == "gridcell"
-    return cell["name"]["value"].rsplit(", ", 2)
+    # A cell of a cluster says so last.
+    return re.sub(r", candidate stage \d+$", "", cell["name"]["value"]).rsplit(", ", 2)
 
 
 def told(notebook: Notebook, layer: int, position: int) -> str:

@@ -125,29 +125,5 @@ def test_what_is_on_screen_is_saved_and_its_code_copied(lab: Lab) -> None:
         "explorer.result.to_dataframe().to_csv(index=False)"
     )
     button(notebook, "Copy code")
-    expect(part(notebook, ".pw-copy-button")).to_have_text("Copied")
+    expect(part(notebook, ".pw-x-save .pw-copy-button")).to_have_text("Copied")
     assert notebook.page.evaluate("navigator.clipboard.readText()") == notebook.kernel_eval("explorer.result.code()")
-
-
-@pytest.mark.parametrize(("theme", "width"), [("light", 1400), ("dark", 1400), ("light", 880), ("dark", 880)])
-def test_pictures_of_the_shelf(lab: Lab, theme: str, width: int) -> None:
-    notebook = open_explorer(lab, theme=theme, width=width, height=3600)
-    run_both(notebook)
-    press(notebook, "z")
-    expect(part(notebook, ".pw-shelf-line")).to_have_count(3)
-    press(notebook, "Denoise")
-    expect(part(notebook, ".pw-shelf-line")).to_have_count(4)
-    button(notebook, "Compare run 4 as A")
-    button(notebook, "Compare run 3 as B")
-    expect(part(notebook, ".pw-x-maps .pw-heatmap:visible")).to_have_count(2)
-    assert "0.52 sufficient only" in [text for row in table(notebook, ".pw-x-maps > :nth-child(1)") for text in row]
-    notebook.page.mouse.move(0, 0)
-    root = part(notebook, ".pw-x-root")
-    assert root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
-    notebook.screenshot(f"shelf_beside_{theme}_{width}", root)
-    button(notebook, "Compare run 1 as A")
-    button(notebook, "Compare run 2 as B")
-    press(notebook, "A \u2212 B")
-    expect(part(notebook, ".pw-x-maps .pw-heatmap:visible")).to_have_count(1)
-    notebook.page.mouse.move(0, 0)
-    notebook.screenshot(f"shelf_minus_{theme}_{width}", root)

@@ -108,8 +108,8 @@ def test_a_full_device_hooked(gpt2: TransformerBridge, expected: PatchResult, mo
     """The same for whole runs."""
     run = Hooked._run
 
-    def full(engine: Hooked, batch: Any, controls: bool) -> Patched:
-        found = run(engine, batch, controls)
+    def full(engine: Hooked, batch: Any, *rest: Any) -> Patched:
+        found = run(engine, batch, *rest)
         if len(batch) > 2:
             raise torch.OutOfMemoryError
         return found

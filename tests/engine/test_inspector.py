@@ -114,6 +114,21 @@ def test_plain_runs_are_made_once() -> None:
     assert all(torch.equal(one, other) for one, other in zip(first.logits, again.logits, strict=True))
 
 
+def test_a_look_through_hooks_leaves_the_plain_runs_for_the_next() -> None:
+    model = models.bridge("gpt2")
+    looker = inspector(handle_of(model), sites=("resid_pre", "z", "pattern"))
+    with passes(model) as made:
+        looker.prepare()
+    assert made[-1] == 4
+    expected = looker.look(CELLS[1:3])
+    through_hooks(looker, CELLS[1:3], HEAD)
+    with passes(model) as made:
+        looker.prepare()
+        found = looker.look(CELLS[1:3])
+    assert made == []
+    assert_same(found, expected)
+
+
 def test_a_changed_model_is_run_again() -> None:
     """Below the cells: nothing that is replayed would tell."""
     model: Any = models.bridge("gpt2")

@@ -42,9 +42,9 @@ class Counted:
             self.replayed += dict.fromkeys(cell for cell, _ in cells)
             return found
 
-        def passing(engine: Hooked, batch: Any, controls: bool) -> Patched:
+        def passing(engine: Hooked, batch: Any, *rest: Any) -> Patched:
             self.hooked += dict.fromkeys(cell for cell, _ in batch)
-            return hooked(engine, batch, controls)
+            return hooked(engine, batch, *rest)
 
         monkeypatch.setattr(Replay, "run", climbing)
         monkeypatch.setattr(Hooked, "_run", passing)
@@ -230,11 +230,11 @@ def test_a_number_that_hooks_do_not_confirm_never_gets_into_a_journal(
         read, every, worst = replay(engine, *given)
         return {key: logits + torch.linspace(0, 1, logits.shape[-1]) for key, logits in read.items()}, every, worst
 
-    def failing(engine: Hooked, batch: Any, controls: bool) -> Patched:
+    def failing(engine: Hooked, batch: Any, controls: bool, *rest: Any) -> Patched:
         passes.append(len(batch))
         if len(passes) == 4:
             raise RuntimeError("the machine went down")
-        return hooked(engine, batch, controls)
+        return hooked(engine, batch, controls, *rest)
 
     with pytest.MonkeyPatch.context() as replaced:
         replaced.setattr(Replay, "run", off)
@@ -263,11 +263,11 @@ def test_a_sweep_cancelled_while_its_cells_are_checked_keeps_none_of_them(
         read, every, worst = replay(engine, *given)
         return {key: logits + torch.linspace(0, 1, logits.shape[-1]) for key, logits in read.items()}, every, worst
 
-    def cancelling(engine: Hooked, batch: Any, controls: bool) -> Patched:
+    def cancelling(engine: Hooked, batch: Any, controls: bool, *rest: Any) -> Patched:
         passes.append(len(batch))
         if len(passes) == stop:
             sweeps[0].cancel()
-        return hooked(engine, batch, controls)
+        return hooked(engine, batch, controls, *rest)
 
     sweeps: list[Any] = []
     with pytest.MonkeyPatch.context() as replaced:

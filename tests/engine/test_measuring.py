@@ -82,7 +82,10 @@ def test_a_batch_size_that_is_given_is_kept_to(
 
 
 @pytest.mark.parametrize(("batch_size", "cells"), [(3, 1), (4, 1), (7, 1), (8, 2), (None, 2)])
-def test_a_batch_size_counts_the_runs_of_all_pairs(gpt2: TransformerBridge, batch_size: int | None, cells: int) -> None:
+def test_a_batch_size_counts_the_runs_of_all_pairs(
+    gpt2: TransformerBridge, monkeypatch: pytest.MonkeyPatch, batch_size: int | None, cells: int
+) -> None:
+    monkeypatch.setattr(measuring, "_CHUNK_TOKENS", (0, 2048))
     made = sweep(gpt2, PAIRS, "resid_mid", "layer", batch_size=batch_size)
     found = next(Hooked(made.task).measure(made.task.plan.order, run_of(made)))
     assert len(found[0]) == cells
@@ -90,6 +93,7 @@ def test_a_batch_size_counts_the_runs_of_all_pairs(gpt2: TransformerBridge, batc
 
 def test_batches_grow_to_a_fraction_of_a_second(gpt2: TransformerBridge, monkeypatch: pytest.MonkeyPatch) -> None:
     made, clock = sweep(gpt2, models.PAIR, "z", ("layer", "pos", "head")), [0.0]
+    monkeypatch.setattr(measuring, "_CHUNK_TOKENS", (8 * 7, 2048))
     assert len(made.task.plan.order) == 48
 
     def sizes(seconds_a_row: float) -> list[int]:
@@ -104,14 +108,18 @@ def test_batches_grow_to_a_fraction_of_a_second(gpt2: TransformerBridge, monkeyp
             patched.setattr(Hooked, "values", timed)
             return [len(cells) for cells, _ in Hooked(made.task).measure(made.task.plan.order, run_of(made))]
 
-    # Eight at first, twice as many at most, as many as take 0.3 seconds, and never fewer than eight.
+    # Eight at first, twice as many at most, as many as take a second, and never fewer than eight.
     assert sizes(0.0) == [8, 16, 24]
-    assert sizes(0.3 / 12) == [8, 12, 12, 12, 4]
-    assert sizes(1.0) == [8] * 6
+    assert sizes(1.0 / 12) == [8, 12, 12, 12, 4]
+    assert sizes(2.0) == [8] * 6
     made = made.given(memory=2 * 12 * text_bytes(made.task.handle, 7, 1))
     assert sizes(0.0) == [8, 10, 10, 10, 10]
     made = made.given(memory=2 * 5 * text_bytes(made.task.handle, 7, 1))
     assert sizes(0.0) == [3] * 16
+    # Of short prompts more than eight.
+    monkeypatch.setattr(measuring, "_CHUNK_TOKENS", (20 * 7, 2048))
+    made = made.given(memory=1 << 30)
+    assert sizes(2.0) == [20, 20, 8]
 
 
 def everywhere(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -157,23 +165,38 @@ def test_the_worst_unpatched_row_of_all_batches_is_told(gpt2: TransformerBridge)
         assert 0.5e-11 < made.task.check.worst < 2e-11
 
 
-def test_a_sweep_that_is_cancelled_ends_between_two_batches(
+def test_a_sweep_that_is_cancelled_ends_at_the_next_layer(
     gpt2: TransformerBridge, passes: list[list[tuple[int, int]]]
 ) -> None:
     made = sweep(gpt2, models.PAIR, "resid_pre", batch_size=5)
     run = run_of(made)
     measured = Hooked(made.task).measure(made.task.plan.order, run)
     assert len(next(measured)[0]) == 5
-    run.cancel()
-    assert list(measured) == []
-    assert len(passes) == 1
-    # What has begun ends after its first batch, and nothing of it is kept; not where nobody can cancel.
+    entered: list[str] = []
+
+    def cancel(_module: object, _args: object) -> None:
+        entered.append("second")
+        run.cancel()
+
+    second, last = gpt2.blocks[1], gpt2.blocks[-1]  # type: ignore[index]
+    assert second is not last
+    hooks = [
+        second.register_forward_pre_hook(cancel),
+        last.attn.register_forward_pre_hook(lambda module, args: entered.append("last")),
+    ]
+    try:
+        assert list(measured) == []
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert entered == ["second"]
+    assert len(passes) == 2
+    # A look at what was measured ends after its first batch, and nothing of it is kept; not where nobody can cancel.
     cells = made.task.plan.order.tolist()
     assert Hooked(made.task).values(cells, 5, run) is None
-    assert len(passes) == 2
     assert Hooked(made.task).values(cells[:5], 5, run) is not None
     assert Hooked(made.task).values(cells, 5) is not None
-    assert len(passes) == 2 + 1 + 3
+    assert len(passes) == 2 + 1 + 1 + 3
     assert list(Hooked(made.task).measure(made.task.plan.order, run)) == []
 
 

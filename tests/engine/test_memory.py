@@ -41,8 +41,8 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         done.append([cell for cell, _ in cells])
         return found
 
-    def passed(self: Hooked, batch: Any, controls: bool) -> Patched:
-        found = hooked(self, batch, controls)
+    def passed(self: Hooked, batch: Any, controls: bool, *rest: Any) -> Patched:
+        found = hooked(self, batch, controls, *rest)
         if controls:
             done.append([cell for cell, _ in batch])
         return found

@@ -59,6 +59,7 @@ def test_a_sweep_of_one_pair(gpt2: TransformerBridge) -> None:
         "intervention": "patch",
         "settings": {},
         "over": None,
+        "sizes": {"layer": 3, "pos": 7},
         "within": {},
         "window": 1,
         "standing": [],

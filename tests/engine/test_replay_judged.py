@@ -47,9 +47,9 @@ def test_cells_that_agree_are_not_measured_twice(grid: Sweep, monkeypatch: pytes
     engine, run = filled(grid)
     values, asked = Hooked.values, []
 
-    def noting(self: Hooked, cells: Sequence[int], *rest: Any, controls: bool = True) -> Any:
+    def noting(self: Hooked, cells: Sequence[int], *rest: Any, controls: bool = True, **more: Any) -> Any:
         asked.append((list(cells), controls))
-        return values(self, cells, *rest, controls=controls)
+        return values(self, cells, *rest, controls=controls, **more)
 
     monkeypatch.setattr(Hooked, "values", noting)
     parts = stack_of(grid.task.handle, prove).parts
@@ -75,9 +75,9 @@ def test_cells_that_do_not_agree_are_named(grid: Sweep, wrong: list[int], monkey
     engine, run = filled(grid)
     values, asked = Hooked.values, []
 
-    def noting(self: Hooked, *rest: Any, controls: bool = True) -> Any:
+    def noting(self: Hooked, *rest: Any, controls: bool = True, **more: Any) -> Any:
         asked.append(controls)
-        return values(self, *rest, controls=controls)
+        return values(self, *rest, controls=controls, **more)
 
     monkeypatch.setattr(Hooked, "values", noting)
     parts = stack_of(grid.task.handle, prove).parts
@@ -100,8 +100,8 @@ def test_a_first_look_that_was_disturbed_is_forgiven(grid: Sweep, monkeypatch: p
     engine, run = filled(grid)
     values = Hooked.values
 
-    def disturbed(self: Hooked, *rest: Any, controls: bool = True) -> Any:
-        return values(self, *rest, controls=controls) + (0 if controls else 1)
+    def disturbed(self: Hooked, *rest: Any, controls: bool = True, **more: Any) -> Any:
+        return values(self, *rest, controls=controls, **more) + (0 if controls else 1)
 
     monkeypatch.setattr(Hooked, "values", disturbed)
     assert engine._compare(corners(grid), run) is True

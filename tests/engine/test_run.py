@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from transformer_lens.model_bridge import TransformerBridge
 
+from patchwidgets.engine.handle import handle_of
 from patchwidgets.engine.patch import patch
 from patchwidgets.engine.run import Run
+from patchwidgets.interventions import Mean
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult
 from tests import models
@@ -129,7 +131,7 @@ def test_cancelling_the_task_that_awaits_cancels_the_sweep(gpt2: TransformerBrid
     assert run.cancelled
 
 
-def test_cancel_stops_within_one_chunk_and_keeps_what_was_measured(gpt2: TransformerBridge) -> None:
+def test_cancel_stops_at_the_next_layer_and_keeps_what_was_measured(gpt2: TransformerBridge) -> None:
     before = models.state(gpt2)
     whole = start(gpt2).wait()
     with Brake(gpt2.blocks[0]) as brake:
@@ -143,16 +145,57 @@ def test_cancel_stops_within_one_chunk_and_keeps_what_was_measured(gpt2: Transfo
         result = run.wait(PATIENCE)
         assert brake.passes == 3
     assert run.cancelled
-    assert run.done == 2 * CHUNK
-    assert repr(run) == f"Run(cancelled, {2 * CHUNK} of 12 cells)"
+    assert run.done == CHUNK
+    assert repr(run) == f"Run(cancelled, {CHUNK} of 12 cells)"
     measured = result.data["status"].values == "measured"
     assert (result.data["status"].values[~measured] == "pending").all()
-    assert measured.sum() == 2 * CHUNK
+    assert measured.sum() == CHUNK
     patched = result.data["patched"].values[0]
     assert np.isnan(patched[~measured]).all()
     np.testing.assert_allclose(patched[measured], whole.data["patched"].values[0][measured], rtol=0, atol=1e-9)
     assert models.state(gpt2) == before
     assert (result.clean, result.corrupted) == (whole.clean, whole.corrupted)
+
+
+@pytest.mark.parametrize(
+    ("what", "passes"), [(None, 1), (Mean(over=models.five_pairs(), per_position=False), 2)], ids=["patch", "mean"]
+)
+def test_cancel_in_the_plain_runs_leaves_them(gpt2: TransformerBridge, what: Any, passes: int) -> None:
+    before = models.state(gpt2)
+    with Brake(gpt2.blocks[1]) as brake:
+        run = start(gpt2, "resid_pre", intervention=what)
+        brake.arrive()
+        for _ in range(1, passes):
+            brake.step()
+        run.cancel()
+        brake.let_go()
+        result = run.wait(PATIENCE)
+        assert brake.passes == passes
+    assert_unknown(run, result)
+    assert bool(np.isnan(result.clean)) == bool(np.isnan(result.corrupted)) == (what is None)
+    assert models.state(gpt2) == before
+
+
+@pytest.mark.parametrize("engine", ["hooked", "replay"])
+def test_a_sweep_cancelled_before_the_model_is_free_runs_nothing(gpt2: TransformerBridge, engine: str) -> None:
+    whole = patch(gpt2, models.PAIR, "resid_pre", engine=engine).wait()
+    before = models.state(gpt2)
+    with handle_of(gpt2).lock:
+        run = patch(gpt2, models.PAIR, "resid_pre", engine=engine, positions=[2, 3])
+        run.cancel()
+    result = run.wait(PATIENCE)
+    assert_unknown(run, result)
+    assert np.isnan(result.clean)
+    assert models.state(gpt2) == before
+    again = patch(gpt2, models.PAIR, "resid_pre", engine=engine).wait()
+    np.testing.assert_allclose(again.data["patched"], whole.data["patched"], rtol=0, atol=1e-9)
+
+
+def assert_unknown(run: Run, result: PatchResult) -> None:
+    assert (run.cancelled, run.done, run.error) == (True, 0, None)
+    pending = result.data["status"].values == "pending"
+    assert pending.sum() == run.total
+    assert np.isnan(result.data["patched"].values[0][pending]).all()
 
 
 def test_cancel_after_the_end_changes_nothing(gpt2: TransformerBridge) -> None:

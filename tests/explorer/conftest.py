@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -93,6 +95,53 @@ def broken(model, explorer):
     yield break_in
     for hook in hooks:
         hook.remove()
+
+
+class Held:
+    """A function that waits, the first time it is called, until it is let go; then it does what it stands for."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.reached, self._let_go = threading.Event(), threading.Event()
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if not self.reached.is_set():
+            self.reached.set()
+            assert self._let_go.wait(60)
+        return self._function(*args, **options)
+
+    def until_reached(self) -> None:
+        assert self.reached.wait(60)
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
+
+@pytest.fixture
+def hold(monkeypatch):
+    """Return a function that makes the next call of a module's function wait."""
+    made = []
+
+    def on(module: Any, name: str) -> Held:
+        made.append(Held(getattr(module, name)))
+        monkeypatch.setattr(module, name, made[-1])
+        return made[-1]
+
+    yield on
+    for held in made:
+        held.let_go()
+
+
+def end_meanwhile(explorer: pw.Explorer, end: str, held: Held) -> None:
+    """Cancel or close an Explorer while its worker is held; return when the worker has nothing more to do."""
+    held.until_reached()
+    worker = next(iter(explorer._worker._pool._threads))
+    getattr(explorer, end)()
+    held.let_go()
+    if end == "close":
+        worker.join(60)
+    else:
+        explorer.wait()
 
 
 @pytest.fixture

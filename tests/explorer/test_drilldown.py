@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 import patchwidgets as pw
+from patchwidgets.explorer import drilldown
 from patchwidgets.presets import PRESETS
 
 DEMO = PRESETS[0].pair
@@ -20,6 +23,23 @@ def measured(explorer):
 
 def labels_of(view) -> list[str]:
     return [run["label"] for run in view.runs]
+
+
+def test_the_plain_runs_behind_a_cell_are_made_when_the_sweep_ends(measured, model, select):
+    """The Explorer's own thread looks into cells; the heads are another sweep, in another."""
+    threads = []
+
+    def passed(_module: object, _args: object) -> None:
+        threads.append(threading.current_thread().name)
+
+    hook = model.original_model.register_forward_pre_hook(passed)
+    try:
+        select(measured._map.view, 2, 14)
+        measured.wait()
+    finally:
+        hook.remove()
+    assert measured._drilldown._seen is not None
+    assert not [name for name in threads if name.startswith("patchwidgets-explorer")]
 
 
 def test_another_head_opened_from_a_head_cell_is_that_heads_patch(explorer, model, select):
@@ -180,3 +200,37 @@ def test_a_cell_stays_open_when_it_is_measured_again(explorer, select):
     explorer.wait()
     assert explorer._drilldown.opened.cell == {"layer": 3, "pos": 14}
     assert explorer.selection.iloc[0]["status"] == "measured"
+
+
+def test_nothing_is_kept_of_what_is_being_prepared_when_the_explorer_is_closed(explorer, hold):
+    preparing = hold(drilldown, "Inspector")
+    explorer.run()
+    preparing.until_reached()
+    worker = next(iter(explorer._worker._pool._threads))
+    explorer.close()
+    preparing.let_go()
+    worker.join(60)
+    assert explorer._drilldown._inspector is None
+
+
+def test_nothing_is_prepared_for_a_map_that_has_gone(explorer, brake, monkeypatch):
+    """The first map's cells were to be prepared when the Explorer's thread had time; by then there is another map."""
+    made, busy = [], threading.Event()
+    inspector = drilldown.Inspector
+
+    def counted(handle, pair, patch, **more):
+        made.append(patch.direction)
+        return inspector(handle, pair, patch, **more)
+
+    monkeypatch.setattr(drilldown, "Inspector", counted)
+    brake.on()
+    run = explorer.run()
+    brake.until_reached()
+    explorer._worker.submit(lambda: None if busy.wait(60) else pytest.fail("not let go"))
+    brake.off()
+    run.wait()
+    explorer._controls.direction.value = "noise"
+    explorer._run.wait()
+    busy.set()
+    explorer.wait()
+    assert made == ["noise"]

@@ -8,9 +8,10 @@ import pytest
 import patchwidgets as pw
 from patchwidgets import generators
 from patchwidgets.engine.handle import handle_of
-from patchwidgets.explorer.kinds import pairs_of
+from patchwidgets.explorer import form
+from patchwidgets.explorer.ioi_kinds import pairs_of
 from patchwidgets.generators import IOI_KINDS
-from patchwidgets.presets import PRESETS
+from tests.explorer.conftest import end_meanwhile
 
 pytestmark = pytest.mark.filterwarnings("ignore:the two runs hardly differ")
 
@@ -40,37 +41,42 @@ def test_the_slots_are_kept_when_the_repeated_name_comes_first(model):
 
 
 @pytest.mark.parametrize("preset", ["Leaders", "Induction", "Surnames", "Docstring", "Pronoun"])
-def test_other_prompts_have_no_kinds(model, preset):
+def test_other_prompts_have_no_kinds_of_names(model, preset):
     pair = pw.preset(preset).pair
-    with pytest.raises(pw.PatchError, match="corruption kinds are made for prompts like 'When Mary"):
-        pairs_of(handle_of(model), pair.clean, pair.answer)
+    assert pairs_of(handle_of(model), pair.clean, pair.answer) == {}
 
 
 def test_every_kind_is_swept_and_counted(model, explorer):
     panel = explorer._multiples
     panel.start.click()
     explorer.wait()
-    alone = {
-        kind: pw.patch(model, pair, "resid_pre").wait().normalized.values[0]
-        for kind, pair in pairs_of(handle_of(model), CLEAN, " Mary").items()
-    }
+    made = pairs_of(handle_of(model), CLEAN, " Mary")
+    alone = {kind: pw.patch(model, pair, "resid_pre").wait().normalized.values[0] for kind, pair in made.items()}
     assert [member.kind.name for member in panel._members] == list(alone)
     for member in panel._members:
         view = member.map.view
         np.testing.assert_allclose(view.array("normalized"), alone[member.kind.name], rtol=0, atol=1e-4)
         assert (view.quantity, view.limit, view.rows) == ("normalized", 1.0, panel.summary.rows)
-    assert "Not counted" in panel._members[3].map.view.words["note"]
+    assert "Not counted: both prompts call for the same answer." in panel._members[3].map.view.words["note"]
+    assert panel.chosen.value == ""
     assert len(explorer.shelf) == 6
+    tokens = {run: model.to_tokens(run)[0] for run in (CLEAN, *(pair.corrupted for pair in made.values()))}
+    first = {kind: int((tokens[CLEAN] != tokens[pair.corrupted]).int().argmax()) for kind, pair in made.items()}
+    assert set(first.values()) == {2, 10}
+    at = np.arange(alone["ABA"].shape[1])
+    reached = sum((at >= first[kind]) * np.ones_like(alone[kind]) for kind in made if kind != "BAB")
 
     def check(threshold: float) -> None:
         hits = sum((np.abs(values) >= threshold).astype(int) for kind, values in alone.items() if kind != "BAB")
-        np.testing.assert_allclose(panel.summary.array("normalized"), hits / 5, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(panel.summary.array("normalized"), hits / np.maximum(reached, 1), rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(panel.summary.array("effect"), hits)
+        np.testing.assert_array_equal(panel.summary.array("patched"), reached)
         marks = np.frombuffer(panel.summary.marks, dtype=np.uint8).reshape(hits.shape)
-        measured = panel.summary.array("status") == 0
-        expected = np.select([hits == 0, hits == 5, hits == 1], [8, 1, 2], 3)
-        np.testing.assert_array_equal(marks, np.where(measured, expected, 0))
-        told = f"{(hits == 5).sum()} by all, {((hits > 1) & (hits < 5)).sum()} by some, {(hits == 1).sum()} by one"
-        assert told in panel.told.value
+        expected = np.select([hits == 0, hits == reached, hits == 1], [8, 1, 2], 3)
+        np.testing.assert_array_equal(marks, np.where(reached > 0, expected, 0))
+        told = ", ".join(f"{(marks == mark).sum()} by {name}" for mark, name in ((1, "all"), (3, "some"), (2, "one")))
+        none = int(((hits == 0) & (reached > 0)).sum())
+        assert f"{told}, {none} by none, of those that reach the cell." in panel.told.value
 
     check(0.3)
     panel.threshold.value = 0.75
@@ -115,15 +121,28 @@ def test_cancel_ends_all(explorer, brake):
     assert len(explorer.shelf) == 6
 
 
-def test_what_has_no_kinds_is_said(explorer):
-    explorer.settings = {"clean": PRESETS[11].pair.clean, "corrupted": PRESETS[11].pair.corrupted}
-    explorer.wait()
-    explorer._multiples.start.click()
-    assert explorer._multiples.error.value.startswith("Corruption kinds are made for prompts like")
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_a_kind_that_is_being_planned_is_not_begun_after_the_end(explorer, hold, end):
+    planning = hold(form, "plan_of")
+    members = explorer._multiples
+    members.start.click()
+    planning.until_reached()
+    planning.until_reached()
+    made = members._members
+    assert made
+    end_meanwhile(explorer, end, planning)
+    assert end == "close" or not members.start.disabled
+    assert [member.run for member in made] == [None] * len(made)
+    assert not explorer._shelf._kept._runs
+
+
+def test_a_dataset_without_kinds_is_said(explorer):
     explorer.settings = {"dataset": "Induction"}
     explorer.wait()
     explorer._multiples.start.click()
+    explorer.wait()
     assert "has one kind of corruption" in explorer._multiples.error.value
+    assert not explorer._multiples.start.disabled
 
 
 def test_a_cell_is_marked_in_every_map(explorer, select):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import threading
 
 import pandas as pd
 import pytest
@@ -116,3 +117,36 @@ def test_code_is_given_to_the_page_that_asks(explorer):
     explorer.wait()
     explorer._saving.copy._handle({"type": "copy"})
     assert sent[1]["text"] == explorer.result.code()
+
+
+@pytest.mark.parametrize("name", ["csv", "settings", "mermaid"])
+def test_what_is_saved_between_two_results_is_one_of_them(done, here, name):
+    """Save is pressed while another thread brings another result: its name, its settings and its cells go together."""
+    results = {"denoise": done.result}
+    done.settings = {"direction": "noise"}
+    results["noise"] = done.wait()
+    inside, pressed = threading.Event(), threading.Event()
+
+    def hold(_change):
+        inside.set()
+        pressed.wait(0.5)  # whoever saves must not get in between
+
+    def save():
+        inside.wait(60)
+        press(done, name)
+        pressed.set()
+
+    other = threading.Thread(target=save)
+    other.start()
+    done._map.view.observe(hold, "words")
+    done._controls.direction.value = "denoise"
+    other.join()
+    done.wait()
+    (file,) = here.iterdir()
+    direction = "noise" if "_noise_" in file.name else "denoise"
+    if name == "csv":
+        pd.testing.assert_frame_equal(pd.read_csv(file), results[direction].to_dataframe(), check_dtype=False)
+    elif name == "settings":
+        assert json.loads(file.read_text())["direction"] == direction
+    else:
+        assert file.read_text() == results[direction].diagram().mermaid()

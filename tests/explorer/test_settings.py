@@ -16,7 +16,7 @@ def test_they_are_whole_from_the_start(model):
     assert explorer.settings == {
         "clean": DEMO.clean, "corrupted": DEMO.corrupted, "answer": " Mary", "foil": " Anna",
         "alignment": None, "dataset": None,
-        "site": "resid_pre", "by": ["layer", "pos"], "intervention": "patch",
+        "site": "resid_pre", "by": ["layer", "pos"], "layers": None, "positions": None, "intervention": "patch",
             "direction": "denoise", "metric": "logit_diff",
     }  # fmt: skip
     explorer.close()

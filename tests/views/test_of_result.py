@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import patchwidgets as pw
 from patchwidgets.result import PatchResult, make_data
 from patchwidgets.views.of_result import heatmap_of
 
@@ -85,3 +86,27 @@ def test_the_page_tells_the_prompts(tmp_path: Path, more: dict[str, Any], shown:
 def test_the_page_s_heatmap_leaves_its_title_to_the_page(tmp_path: Path) -> None:
     text = result(clean=[5.0, 0.5], corrupted=[0.0, 0.5]).to_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert text.count('<div data-pw-view="0" class="pw-page-titled"></div>') == 1
+
+
+def test_a_view_takes_a_result() -> None:
+    one, other = result([5.0, 0.5], [0.0, 0.5]), result([1.0, 0.5], [0.0, 0.5])
+    view = pw.Heatmap(one, selected=[1, 2])
+    assert view.array("normalized").ravel().tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert (view.selected, view.words) == ([1, 2], heatmap_of(one).words)
+    view.show(other)
+    assert view.array("normalized").ravel().tolist() == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+    assert view.selected == []
+    with pytest.raises(pw.PatchError, match="a result brings its own rows, columns and values"):
+        pw.Heatmap(one, effect=[[1.0]])
+    with pytest.raises(pw.PatchError, match="a result brings its own rows, columns and values"):
+        view.show(one, pw.token_columns(["a"]))
+    strip = pw.TokenStrip(one)
+    assert (strip.columns["clean"], strip.columns["corrupted"]) == (["a", "b"], ["a", "c"])
+    assert strip.columns["differs"] == [False, True]
+
+
+def test_a_strip_of_an_aligned_result_has_its_gaps() -> None:
+    texts = {"corrupted": ["a", "b", "c"], "clean": ["a", "", "d"]}
+    given = result([1.0, 1.0], [0.0, 0.0], texts=texts, alignment=[[0, 0], [None, 1], [1, 2]])
+    columns = pw.TokenStrip(given).columns
+    assert (columns["corrupted"], columns["clean"]) == (["a", "b", "c"], ["a", None, "d"])

@@ -2,6 +2,7 @@ import { Clipboard } from "../clipboard";
 import { el } from "../dom";
 import type { CopyState, RenderProps } from "../model";
 import { createRoot } from "../root";
+import { tell } from "../tell";
 
 const COPIED = "Copied";
 
@@ -17,7 +18,7 @@ export class CopyView {
     button.type = "button";
     button.title = model.get("hint");
     button.disabled = Boolean(model.withoutKernel);
-    button.addEventListener("click", () => model.send({ type: "copy" }));
+    button.addEventListener("click", () => tell(model, { type: "copy" }));
     const clipboard = new Clipboard();
     root.node.prepend(button, clipboard.box);
     const received = (message: { type?: string; text?: string | null }) => {

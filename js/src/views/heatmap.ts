@@ -115,7 +115,7 @@ export class HeatmapView {
     this.#sheet.draw(this.#plan, rows, rowTitle, state.get("line"), this.#means);
     this.#describeGrid(rows.length, this.#plan.cells.length);
     this.#tools.node.hidden = compact;
-    this.#tools.name(this.#verb);
+    this.#tools.name(this.#verb, this.store.gathers);
     this.#note.textContent = words["note"] ?? "";
     this.#note.hidden = !words["note"];
     this.#select();
@@ -128,7 +128,7 @@ export class HeatmapView {
     const attributes = {
       role: "grid",
       tabindex: "0",
-      "aria-label": `${this.#says.title}: ${rows} rows by ${cols} columns. Arrow keys move, Enter ${this.#verb}s, T shows a table.`,
+      "aria-label": `${this.#says.title}: ${rows} rows by ${cols} columns. Arrow keys move, Enter ${this.#verb}s,${this.store.gathers ? " Space gathers," : ""} T shows a table.`,
       "aria-rowcount": String(rows),
       "aria-colcount": String(cols),
       "aria-busy": String(this.#state.get("state") === "running"),
@@ -141,7 +141,7 @@ export class HeatmapView {
   #tellCursor(): void {
     const [row, col] = this.#cursor;
     const { rows, cols } = this.store.cells;
-    if (row >= rows || col >= cols) return;
+    if (row >= rows || col >= cols || !this.#says.has(row, col)) return;
     const chosen = String(this.store.selected) === String(this.#cursor);
     this.#sheet.putCursor(row, col, this.#says.spoken(row, col), chosen);
   }
@@ -156,7 +156,8 @@ export class HeatmapView {
     if (this.#means) this.#sheet.means.draw(this.#plan, cells, this.#scale.limit);
     const over = values.some((value) => beyond(value, this.#scale.limit));
     const marked = cells.marked();
-    const shows = [...present].sort().join() + String(over) + marked.join();
+    const gathered = this.store.gathered.size > 0;
+    const shows = [...present].sort().join() + String(over) + marked.join() + String(gathered);
     if (shows !== this.#footShows) this.#drawFoot(present, over, marked);
     this.#footShows = shows;
     this.#tellCursor();
@@ -170,8 +171,9 @@ export class HeatmapView {
     const [values, compact] = [cells[state.get("quantity")], state.get("compact")];
     const awaited = state.get("state") === "running" || state.get("state") === "empty";
     const [plan, scale, theme] = [this.#plan, this.#scale, this.#root.theme()];
+    const { gathered } = this.store;
     const span = (this.#drawn = spanToDraw(plan, this.#sheet.view));
-    paint(this.#sheet.canvas, { cells, values, plan, span, scale, theme, awaited, compact });
+    paint(this.#sheet.canvas, { cells, values, plan, span, scale, theme, awaited, compact, gathered });
   }
 
   /** Paints what scrolling has brought into view, if it is not drawn yet. */
@@ -195,12 +197,19 @@ export class HeatmapView {
 
   #drawFoot(present: ReadonlySet<number>, over: boolean, marked: readonly number[]): void {
     const [side, words] = [this.#side.node, this.#state.get("words")];
-    this.#foot.replaceChildren(...foot(this.#scale, words, present, marked, this.#means));
+    this.#foot.replaceChildren(...foot(this.#scale, words, present, marked, this.#means, this.store.gathered.size > 0));
     side.hidden = this.#state.get("compact");
     this.#foot.hidden = side.hidden || this.#foot.textContent === "";
     if (side.hidden) return;
     const height = Math.max(60, Math.min(this.#plan.gridH, 176));
-    this.#side.draw(this.#scale, words["unit"] ?? "", height, over, this.store.limitIsTyped);
+    this.#side.draw(
+      this.#scale,
+      words["unit"] ?? "",
+      height,
+      over,
+      this.store.limitIsTyped,
+      Boolean(words["from_zero"]),
+    );
     side.style.paddingTop = `${Math.max(0, this.#plan.height - 22)}px`;
   }
 
@@ -221,7 +230,8 @@ export class HeatmapView {
   }
 
   #enter(row: number, col: number): void {
-    if (row >= this.store.cells.rows || col >= this.store.cells.cols) return; // a new grid is not laid out yet
+    const { rows, cols } = this.store.cells;
+    if (row >= rows || col >= cols || !this.#says.has(row, col)) return; // a new grid is not laid out yet
     const keys = { ...this.#state.get("row_keys")[row], ...this.#state.get("col_keys")[col] };
     this.#root.tip.show(() => this.#sheet.rect(row, col), this.#says.heading(row, col), this.#says.lines(row, col));
     this.#mark(keys);
@@ -249,6 +259,15 @@ export class HeatmapView {
     this.#root.say(`${this.#verb}ed ${this.#says.spoken(row, col)}`);
   }
 
+  /** Gathers a cell or lets it go; or all from the keyboard's cell to this one. */
+  #gather(row: number, col: number, range: boolean): void {
+    this.store.gather(row, col, range ? this.#cursor : undefined);
+    this.#cursor = [row, col];
+    this.#tellCursor();
+    const { size } = this.store.gathered;
+    this.#root.say(`${this.#says.spoken(row, col)}; ${size} ${size === 1 ? "cell" : "cells"} gathered`);
+  }
+
   #listen(signal: AbortSignal): void {
     const { plot, node: grid } = this.#sheet;
     let last = "";
@@ -263,7 +282,10 @@ export class HeatmapView {
     plot.addEventListener("pointerleave", hovered, { signal });
     const click = (event: MouseEvent) => {
       const cell = this.#sheet.at(event.clientX, event.clientY);
-      if (cell) this.#choose(...cell);
+      if (!cell) return;
+      const more = this.store.gathers && (event.ctrlKey || event.metaKey || event.shiftKey);
+      if (more) this.#gather(...cell, event.shiftKey);
+      else this.#choose(...cell);
     };
     plot.addEventListener("click", click, { signal });
     const focus = () => {
@@ -296,6 +318,7 @@ export class HeatmapView {
     if (move) this.#moveTo(within(row + move[0], rows), within(col + move[1], cols));
     else if (event.key === "Home") this.#moveTo(far ? 0 : row, 0);
     else if (event.key === "End") this.#moveTo(far ? rows - 1 : row, cols - 1);
+    else if (plain && event.key === " " && this.store.gathers) this.#gather(row, col, false);
     else if (plain && (event.key === "Enter" || event.key === " ")) this.#choose(row, col);
     else if (far || !this.#tools.key(event.key)) return;
     handled(event);

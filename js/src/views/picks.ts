@@ -3,6 +3,7 @@ import { type HeaderPlan, locate } from "../geometry";
 import type { Header } from "../header";
 import type { Model, TokensState } from "../model";
 import { quoted } from "../text";
+import { tell } from "../tell";
 
 const RUNS = ["clean", "corrupted"] as const;
 type Run = (typeof RUNS)[number];
@@ -95,7 +96,7 @@ export class Picks {
     const { clean, corrupted } = this.#at;
     const picked = Number(clean >= 0) + Number(corrupted >= 0);
     if (picked < { pair: 2, unpair: 1, reset: 0 }[what]) return this.say(HINT);
-    this.model.send({ type: what, clean, corrupted });
+    tell(this.model, { type: what, clean, corrupted });
   }
 
   #name(run: Run, column: number): string {

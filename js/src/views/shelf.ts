@@ -3,6 +3,7 @@ import { handled } from "../keys";
 import type { RenderProps, ShelfEntry, ShelfState } from "../model";
 import { createRoot, type Root } from "../root";
 import type { Store } from "../store";
+import { tell } from "../tell";
 
 const EMPTY = "Runs are kept here, to bring back and to compare.";
 
@@ -80,7 +81,7 @@ export class ShelfView {
     button.setAttribute("aria-label", label);
     if (!text || text.length === 1) button.title = label;
     button.disabled = Boolean(this.model.withoutKernel);
-    button.addEventListener("click", () => this.model.send({ type, id }));
+    button.addEventListener("click", () => tell(this.model, { type, id }));
     return button;
   }
 
@@ -90,7 +91,7 @@ export class ShelfView {
     const key = event.key.toLowerCase();
     const type = key === "y" || (key === "z" && event.shiftKey) ? "redo" : key === "z" ? "undo" : "";
     if (!type) return;
-    if (this.model.get(type as "undo" | "redo")) this.model.send({ type, id: -1 });
+    if (this.model.get(type as "undo" | "redo")) tell(this.model, { type, id: -1 });
     handled(event);
   }
 }

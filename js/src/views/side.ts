@@ -24,11 +24,11 @@ export class Side {
     return GAP + width;
   }
 
-  draw(scale: Scale, unit: string, height: number, over: boolean, typed: boolean): void {
+  draw(scale: Scale, unit: string, height: number, over: boolean, typed: boolean, fromZero: boolean): void {
     const field = this.#limit.node;
     const typing = document.activeElement === field;
     this.#limit.show(tickText(scale.limit, scale.limit), unit, typed);
-    this.node.replaceChildren(colourBar(scale, unit, height, over, field));
+    this.node.replaceChildren(colourBar(scale, unit, height, over, field, fromZero));
     if (typing) field.focus();
   }
 }

@@ -36,8 +36,9 @@ export class Tools {
   }
 
   /** `verb` is what Enter does to a cell. */
-  name(verb: string): void {
-    this.#keys.textContent = `\u2191\u2193\u2190\u2192 move   Enter ${verb}   T table   C copy   + \u2212 zoom`;
+  name(verb: string, gathers: boolean): void {
+    const gather = gathers ? "   Space gather" : "";
+    this.#keys.textContent = `\u2191\u2193\u2190\u2192 move   Enter ${verb}${gather}   T table   C copy   + \u2212 zoom`;
   }
 
   showsTable(on: boolean): void {

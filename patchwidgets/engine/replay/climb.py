@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..gate import Edit
+from ..gate import Edit, Stopped
+from ..gate import joined as edits_joined
 from ..hooked import Value
-from ..hooked import joined as edits_joined
 from ..places import index_in
 from ..plan import Target, hook_of
 from .groups import Bunch, Group, Placed, bunched, joined, packed
@@ -26,10 +26,6 @@ _NUMBERS = 1 << 23
 """The most numbers that attention works on at once."""
 _IDLE = 1 << 18
 """As many numbers may be computed in vain to save a call."""
-
-
-class Stopped(Exception):
-    """The climb was asked to stop."""
 
 
 @dataclass

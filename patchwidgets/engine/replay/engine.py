@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ...interventions import Patch
-from ..gate import check_control
+from ..gate import Stopped, check_control
 from ..handle import ModelHandle
 from ..lanes import Lane
 from ..measuring import Task
 from ..memory import tape_bytes
 from ..plan import Plan
-from .climb import Climb, Stopped
+from .climb import Climb
 from .finals import Kept
 from .fronts import fronts
 from .items import Item, first_changed, make_item

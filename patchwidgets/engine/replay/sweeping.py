@@ -10,11 +10,10 @@ import torch
 
 from ...metrics import tolerance
 from ..baseline import RUNS
-from ..gate import Disturbed
+from ..gate import Disturbed, Stopped
 from ..measuring import Hooked, Measured, Task
 from ..plan import Plan
 from ..run import Run
-from .climb import Stopped
 from .engine import Cell, Known, Replay
 from .parts import Stack, forget
 from .tape import Tapes
@@ -167,7 +166,8 @@ class Replayed:
         apart = np.zeros_like(first)
         for controls in (False, True):
             # A first answer that differs is settled before anything is kept: the second is not cancelled.
-            again = Hooked(task).values(cells, 8, None if controls else run, controls=controls)
+            stop = None if controls else lambda: run.cancelled
+            again = Hooked(task).values(cells, 8, None if controls else run, controls=controls, stop=stop)
             if again is None:
                 return False
             apart = np.abs(first - again)

@@ -1,0 +1,61 @@
+import { expect, test } from "vitest";
+import { active, heatmapState, live, mount, press } from "./helpers";
+import { drawn } from "./setup";
+
+const gridOf = (root: Element) => root.querySelector<HTMLElement>("[role=grid]")!;
+const plotOf = (root: Element) => root.querySelector(".pw-plot")!;
+
+function click(root: Element, row: number, col: number, keys: MouseEventInit = {}): void {
+  const width = parseFloat(root.querySelector<HTMLElement>(".pw-col")!.style.width);
+  const height = parseFloat(root.querySelector<HTMLElement>(".pw-rowlabel")!.style.height);
+  const at = { clientX: (col + 0.5) * width, clientY: (row + 0.5) * height };
+  plotOf(root).dispatchEvent(new MouseEvent("click", { bubbles: true, ...at, ...keys }));
+}
+
+test("Ctrl, Cmd and Space gather a cell and let it go; a plain click opens", () => {
+  const { model, root } = mount(heatmapState({ gathers: true }));
+  click(root, 1, 2, { ctrlKey: true });
+  click(root, 1, 3, { metaKey: true });
+  expect(model.sent).toEqual([
+    { type: "gather", row: 1, col: 2 },
+    { type: "gather", row: 1, col: 3 },
+  ]);
+  expect(live(root)).toContain("gathered; 2 cells gathered");
+  expect(active(root)).toContain(", gathered");
+  press(gridOf(root), " ");
+  expect(model.sent[2]).toEqual({ type: "gather", row: 1, col: 3 });
+  expect(live(root)).toContain("1 cell gathered");
+  expect(active(root)).not.toContain("gathered");
+  click(root, 0, 0);
+  expect(model.sent[3]).toEqual({ type: "select", row: 0, col: 0 });
+});
+
+test("Shift gathers all from the cell that was last clicked", () => {
+  const { model, root } = mount(heatmapState({ gathers: true }));
+  click(root, 2, 2);
+  click(root, 1, 1, { shiftKey: true });
+  expect(model.sent[1]).toEqual({ type: "gather", row: 1, col: 1, from: [2, 2] });
+  expect(live(root)).toContain("4 cells gathered");
+});
+
+test("gathered cells are bracketed, told in the key, and are what the kernel says", async () => {
+  const { model, root } = mount(heatmapState({ gathers: true }));
+  const lines = () => drawn(root.querySelector("canvas")!).filter(({ what }) => what === "line").length;
+  expect(lines()).toBe(0);
+  model.set("gathered", [0, 5]);
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  expect(lines()).toBe(2 * 2 * 8); // two cells, drawn twice, eight arms each
+  expect(root.querySelector(".pw-key")!.textContent).toContain("to be patched together");
+  expect(root.querySelector(".pw-keys")!.textContent).toContain("Space gather");
+});
+
+test("where nothing gathers, Space and Ctrl open as ever", () => {
+  const { model, root } = mount(heatmapState());
+  click(root, 1, 2, { ctrlKey: true });
+  press(gridOf(root), " ");
+  expect(model.sent).toEqual([
+    { type: "select", row: 1, col: 2 },
+    { type: "select", row: 1, col: 2 },
+  ]);
+  expect(root.textContent).not.toContain("gather");
+});

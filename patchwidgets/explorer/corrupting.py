@@ -1,0 +1,59 @@
+"""Every corruption kind of what is entered: those of its names where it has them, else one token replaced at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..answers import Answer
+from ..encoding import encode_prompts
+from ..engine.handle import ModelHandle
+from ..errors import PatchError
+from ..prompts import PromptPair
+from .ioi_kinds import SAME_ANSWER, WORDS, pairs_of
+from .kinds import Kind, Kinds
+from .sets import IOI_TASKS
+from .settings import PROMPTS
+from .token_kinds import spelled, token_kinds
+
+
+def kinds_of(handle: ModelHandle, settings: dict[str, Any], stop: Callable[[], bool]) -> Kinds:
+    """Return every kind of corruption of what is entered. Runs the model, until `stop()`.
+
+    An answer of None is the model's own first choice. Raises PatchError, saying why, where there is no kind.
+    """
+    over = settings["dataset"]
+    if over is not None:
+        if over["name"] not in IOI_TASKS.values():
+            raise PatchError(f"the dataset {over['name']!r} has one kind of corruption; choose one of IOI.")
+        tasks = {kind: {**settings, "dataset": {**over, "name": task}} for kind, task in IOI_TASKS.items()}
+        return Kinds([_of_names(kind, each) for kind, each in tasks.items()])
+    clean = settings["clean"]
+    if not isinstance(clean, str):
+        raise PatchError("corruption kinds replace words of a text, and the clean prompt is token ids; type it.")
+    if settings["answer"] is None:
+        settings = {**settings, "answer": _first_choice(handle, clean)}
+    why = ""
+    try:
+        pairs = pairs_of(handle, clean, settings["answer"])
+    except PatchError as error:
+        pairs, why = {}, f"The kinds of two names cannot be made: {error}"
+    if not pairs:
+        found = token_kinds(handle, settings, stop)
+        return Kinds(found.found, " ".join(filter(None, [why, found.told])))
+    entered = {kind: {name: getattr(pair, name) for name in PROMPTS} for kind, pair in pairs.items()}
+    return Kinds([_of_names(kind, {**settings, "alignment": None, **each}) for kind, each in entered.items()])
+
+
+def _of_names(kind: str, settings: dict[str, Any]) -> Kind:
+    uncounted = "both prompts call for the same answer" if kind in SAME_ANSWER else ""
+    return Kind(kind, f"{kind}: {WORDS[kind]}", settings, uncounted)
+
+
+def _first_choice(handle: ModelHandle, clean: str) -> Answer:
+    encoded = encode_prompts(PromptPair(clean, clean), handle.tokenizer, may_be_equal=True)
+    with handle.lock:
+        logits = handle.forward(torch.tensor([encoded.clean], device=handle.device), keep=1)
+    return spelled(handle.tokenizer, int(logits[0, 0].argmax()))

@@ -1,0 +1,242 @@
+"""Cells gathered from the map, and what they do when they are patched together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from html import escape
+
+import ipywidgets as w
+import numpy as np
+
+from .. import words
+from ..engine.handle import ModelHandle
+from ..engine.patch import check_plan
+from ..engine.plan import Plan
+from ..engine.run import Run
+from ..engine.sweep import start
+from ..engine.values import Encode
+from ..errors import PatchError
+from ..grid import Grid
+from ..result import PatchResult
+from ..spelling import signed
+from ..views import CopyButton
+from .cell_pairs import place_of
+from .joint_tokens import JointTokens
+from .kept import key_of
+from .live import LiveMap
+from .slots import why_unavailable
+from .text import Line
+from .together import Together, joint_plan, overwritten, together_of, told
+
+_LOG = logging.getLogger(__name__)
+_MOST = 32
+
+
+class Gathering:
+    """The card below the map that lists gathered cells and patches them together.
+
+    `lock` is the Explorer's; `submit` runs a function on its worker thread. `cells` are flat indices into the plan.
+    Gathered cells stay as long as the cells are the same ones: in another metric, or measured again.
+    """
+
+    def __init__(
+        self, handle: ModelHandle, lock: threading.RLock, submit: Callable[[Callable[[], None]], None], encode: Encode
+    ) -> None:
+        self._handle, self._lock, self._submit, self._encode = handle, lock, submit, encode
+        self._map: LiveMap | None = None
+        self._changed: Callable[[], None] = lambda: None
+        self._plan: Plan | None = None
+        self._joint: Plan | None = None
+        self._grid: Grid | None = None
+        self._metric = ""
+        self._wanted: object | None = None  # What was asked for last; nothing once that is given up.
+        self.places: list[int] = []
+        self.run: Run | None = None
+        self.title, self.listed, self.notes = Line("pw-x-card-title"), Line(), Line("pw-x-dim")
+        self.error, self.said, self.table = Line("pw-x-error"), Line(), w.HTML()
+        self.tokens = JointTokens(handle, lock, submit, encode)
+        self.patch = w.Button(description="Patch together", tooltip="measure each gathered cell alone, and all at once")
+        self.clear_button = w.Button(description="Clear", tooltip="let go of all gathered cells")
+        self.copy = CopyButton("Copy code", hint="copy a TransformerLens script that measures this again")
+        self.patch.on_click(lambda _: self._pressed())
+        self.clear_button.on_click(lambda _: self._gathered([]))
+        self.copy.on_ask(self._code)
+        bar = w.Box([self.patch, self.clear_button, self.copy])
+        bar.add_class("pw-x-bar")
+        self.box = w.VBox(
+            [self.title, self.listed, self.notes, bar, self.error, self.table, self.said, self.tokens.box]
+        )
+        self.box.add_class("pw-x-card")
+        self.box.add_class("pw-x-gathering")
+        self._arrange()
+
+    @property
+    def cells(self) -> list[int]:
+        """The gathered cells, in the order they were gathered."""
+        return [] if self._grid is None else [int(self._grid.raster[place]) for place in self.places]
+
+    @property
+    def result(self) -> PatchResult | None:
+        """What was measured of the cells together, in every metric; None before that."""
+        run = self.run
+        return run.snapshot() if run is not None and run.finished and run.complete else None
+
+    def bind(self, map: LiveMap, changed: Callable[[], None]) -> None:
+        """Follow what is gathered on a map; `changed()` is called after it changes."""
+        self._map, self._changed = map, changed
+        map.view.gathers = True
+        map.view.on_gather(self._gathered, lock=self._lock)
+
+    def show(self, plan: Plan, grid: Grid, metric: str) -> None:
+        """Belong to a plan's map, in a metric; cells of other maps are let go."""
+        with self._lock:
+            same = self._plan is not None and key_of(self._plan) == key_of(plan)
+            self._plan, self._grid, self._metric = plan, grid, metric
+            if not same:
+                self._take([])
+            else:
+                self._tell()
+
+    def cancel(self) -> None:
+        """Stop measuring them together, and begin nothing that was asked for."""
+        with self._lock:
+            self._wanted = None
+            self.tokens.cancel()
+            if self.run is not None:
+                self.run.cancel()
+            self._arrange()
+
+    def _gathered(self, places: list[int]) -> None:
+        """Take what was gathered on the page."""
+        with self._lock:
+            plan, grid = self._plan, self._grid
+            if plan is None or grid is None:
+                return
+            why = {place: why_unavailable(plan, grid, *divmod(place, grid.shape[1])) for place in places}
+            kept = [place for place in places if not why[place]]
+            left = next((f"Not gathered: {reason}" for reason in why.values() if reason), "")
+            if len(kept) > _MOST:
+                left = f"At most {_MOST} cells are patched together; the others are left out."
+            self._take(kept[:_MOST])
+            if left:
+                self.error.say(left)
+                self._arrange()
+            self._changed()
+
+    def _take(self, places: list[int]) -> None:
+        """Hold these places; what was measured of others is dropped."""
+        self.cancel()
+        self.places, self.run = places, None
+        self.tokens.show(None)
+        if self._map is not None:
+            self._map.gather(places)
+        self.error.say("")
+        self._tell()
+
+    def _tell(self) -> None:
+        plan, grid, cells = self._plan, self._grid, self.cells
+        many = len(cells)
+        self.title.say(f"{many} cell{'' if many == 1 else 's'} gathered" if many else "")
+        self.listed.say("; ".join(self._names()))
+        self.notes.say(" ".join(overwritten(plan, cells)) if plan is not None and grid is not None else "")
+        self.said.say("")
+        self.table.value = ""
+        self._show()
+        self._arrange()
+
+    def _names(self) -> list[str]:
+        grid = self._grid
+        return [] if grid is None else [place_of(grid, *divmod(place, grid.shape[1])) for place in self.places]
+
+    def _arrange(self) -> None:
+        waiting = self._wanted is not None or (self.run is not None and not self.run.finished)
+        self.patch.disabled = len(self.places) < 2 or waiting or self.run is not None
+        self.patch.description = "Patching together" if waiting else "Patch together"
+        self.copy.layout.display = None if self.result is not None else "none"
+        self.table.layout.display = None if self.table.value else "none"
+        self.box.layout.display = None if self.places or self.error.value else "none"
+
+    def _pressed(self) -> None:
+        with self._lock:
+            plan, cells = self._plan, self.cells
+            if plan is None or len(cells) < 2 or self._wanted is not None or self.run is not None:
+                return
+            wanted = self._wanted = object()
+            self.error.say("")
+            self._arrange()
+            self._submit(lambda: self._measure(wanted, plan, cells))
+
+    def _measure(self, wanted: object, plan: Plan, cells: list[int]) -> None:
+        """Start the joint sweep, if it is still wanted. On the worker thread: plans ask the model."""
+        if wanted is not self._wanted:
+            return
+        joint: Plan | Exception
+        try:
+            joint = joint_plan(self._handle, plan, cells)
+            check_plan(self._handle, joint, self._encode)
+        except Exception as error:
+            if not isinstance(error, PatchError):
+                _LOG.exception("the gathered cells could not be patched together")
+            joint = error
+        with self._lock:
+            if wanted is not self._wanted:
+                return
+            self._wanted = None
+            if isinstance(joint, Exception):
+                self.error.say(_why(joint))
+                self._arrange()
+                return
+            self._joint, self.run = joint, start(self._handle, joint, encode=self._encode)
+            self._arrange()
+            self.run.subscribe(self._arrived)
+
+    def _arrived(self, run: Run, _cells: np.ndarray) -> None:
+        """Show what was measured when it is whole. On the sweep's thread."""
+        with self._lock:
+            if run is not self.run or not run.finished:
+                return
+            if run.error is not None:
+                self.error.say(_why(run.error))
+            if run.complete:
+                self.tokens.show(self._joint)
+            else:
+                self.run = None
+            self._show()
+            self._arrange()
+
+    def _show(self) -> None:
+        result, plan = self.result, self._plan
+        if result is None or plan is None:
+            return
+        result = result.select(self._metric)
+        found = together_of(result)
+        unit = f"effect ({words.unit(self._metric)})" if found.raw else result.direction.moved
+        self.table.value = _table(self._names(), found, unit)
+        self.said.say(" ".join(told(found, plan, self._metric)))
+
+    def _code(self) -> str | None:
+        result = self.result
+        try:
+            return None if result is None else result.code()
+        except PatchError as error:
+            self.error.say(str(error))
+            return None
+
+
+def _why(error: BaseException) -> str:
+    return str(error) if isinstance(error, PatchError) else f"{type(error).__name__}: {error}"
+
+
+def _table(names: list[str], found: Together, unit: str) -> str:
+    """Return the effects as a table; every text is text."""
+    rows = [(f"{name} alone", value) for name, value in zip(names, found.alone, strict=True)]
+    sums = [("sum of each alone", found.total), ("all together", found.joint), ("together \u2212 sum", found.excess)]
+    cells = "".join(
+        f'<tr class="{style}"><th scope="row">{escape(name)}</th><td>{signed(value)}</td></tr>'
+        for style, group in (("", rows), ("pw-x-sum", sums))
+        for name, value in group
+    )
+    head = f'<tr><th scope="col">patched</th><th scope="col">{escape(unit)}</th></tr>'
+    return f'<table class="pw-x-table"><thead>{head}</thead><tbody>{cells}</tbody></table>'

@@ -1,0 +1,185 @@
+"""Several cells of a sweep patched at once: the sweep that measures it, and what it says beside each cell alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from .. import words
+from ..engine.handle import ModelHandle
+from ..engine.plan import Plan, make_plan
+from ..interventions import Mean, Patch, Resample, Vector, Zero
+from ..joint import Joint
+from ..metrics import METRICS, tolerance
+from ..result import PatchResult
+from ..spelling import shown_token, signed
+from ..spread import CONFIDENCE, DRAWS, pair_effects
+
+TOGETHER = "together"
+"""The name of the set of all cells."""
+
+_STREAM = ("resid_pre", "resid_mid", "resid_post")
+_LINEAR = ("logit_diff", "logit")
+
+
+def joint_plan(handle: ModelHandle, plan: Plan, cells: Sequence[int]) -> Plan:
+    """Return the sweep of cells of `plan`, given by flat index: each alone, then all together, as it patches them.
+
+    Raises PatchError where they cannot be patched together. May ask the model.
+    """
+    each = {name_of(plan, flat): _written(plan, flat) for flat in cells}
+    joint = Joint({**each, TOGETHER: [target for targets in each.values() for target in targets]})
+    return make_plan(
+        handle, plan.pairs, joint, ("set",), plan.patch, plan.metrics, {}, intervention=plan.intervention,
+        standing=plan.standing, seed=plan.seed,
+    )  # fmt: skip
+
+
+def name_of(plan: Plan, flat: int) -> str:
+    """Return a cell by its axes: "layer 3, pos 5"."""
+    return ", ".join(f"{axis} {index}" for axis, index in plan.cell(flat).items())
+
+
+def _written(plan: Plan, flat: int) -> list[tuple[str, dict[str, int]]]:
+    """Return what a cell writes, one place by one."""
+    found = []
+    for site, place in plan.targets(flat):
+        indices = [index if isinstance(index, list) else [index] for index in place.values()]
+        found += [(site.name, dict(zip(place, at, strict=True))) for at in product(*indices)]
+    return found
+
+
+@dataclass(frozen=True)
+class Together:
+    """A joint sweep's effects in one metric.
+
+    Attributes:
+        alone: each cell's own effect.
+        joint: the effect of all together.
+        interval: over a dataset the interval of `joint` minus the sum; None for one pair, or where it has no bounds.
+        raw: whether the effects are in the metric's unit, as its gap is too small to divide by.
+        resolved: the size below which a difference from the sum may be rounding.
+    """
+
+    alone: tuple[float, ...]
+    joint: float
+    interval: tuple[float, float] | None
+    raw: bool
+    resolved: float
+
+    @property
+    def total(self) -> float:
+        """What the cells' own effects add up to."""
+        return sum(self.alone)
+
+    @property
+    def excess(self) -> float:
+        """How much more all together move than that."""
+        return self.joint - self.total
+
+
+def together_of(result: PatchResult) -> Together:
+    """Return what a joint sweep's first metric says; its last set is all cells together."""
+    raw = bool(words.small_gaps(result))
+    values = (result.effect if raw else result.normalized).values[0]
+    clean, corrupted = float(result.data["clean"].values[0]), float(result.data["corrupted"].values[0])
+    error = tolerance(result.provenance["dtype"], clean - corrupted) * len(values)
+    return Together(
+        tuple(map(float, values[:-1])), float(values[-1]), _interval(result, raw), raw,
+        error if raw else error / abs(clean - corrupted),
+    )  # fmt: skip
+
+
+def _interval(result: PatchResult, raw: bool) -> tuple[float, float] | None:
+    """Return the bootstrap interval over the pairs of what all together move beyond the sum."""
+    from .. import stats  # scipy takes a while to import
+
+    if "patched_pairs" not in result.data:
+        return None
+    effects = pair_effects(result)
+    excess = effects[:, -1] - effects[:, :-1].sum(1)
+    drawn = {"confidence": CONFIDENCE, "resamples": DRAWS}
+    if raw:
+        low, high = stats.bootstrap(excess, **drawn)
+    else:
+        runs = (result.direction.base, result.direction.source)
+        base, source = (result.data[f"{run}_pairs"].transpose("metric", "pair").values[0] for run in runs)
+        low, high = stats.bootstrap_normalized(excess + base, base, source, **drawn)
+    return (float(low), float(high)) if np.isfinite([low, high]).all() else None
+
+
+def told(found: Together, plan: Plan, metric: str) -> list[str]:
+    """Return what the joint effect and the sum say, in sentences that follow from the settings."""
+    unit = f" ({words.unit(metric)})" if found.raw else " of the gap"
+    sentences = [_excess(found, plan, unit)]
+    if found.interval is not None:
+        low, high = (signed(end) for end in found.interval)
+        zero = found.interval[0] <= 0 <= found.interval[1]
+        over = f"Over {len(plan.pairs)} pairs the {CONFIDENCE:.0%} interval of that difference is {low} to {high}"
+        sentences.append(f"{over}, which includes 0: it is not told apart from none." if zero else f"{over}.")
+    if metric not in _LINEAR and abs(found.excess) > found.resolved:
+        name = METRICS[metric].name.replace("_", " ") if metric in METRICS else metric
+        sentences.append(
+            f"Effects in {name} need not add up even of parts that act apart: it is no linear function of the logits."
+        )
+    return sentences
+
+
+def _excess(found: Together, plan: Plan, unit: str) -> str:
+    if not abs(found.excess) > found.resolved:
+        return "Together they move what their own effects add up to, as far as the precision resolves."
+    more = found.excess > 0
+    if found.raw:
+        side = "above" if more else "below"
+        return (
+            f"Together they move the metric to {abs(found.excess):.3g}{unit} {side} what their own effects add up to: "
+            "what the change of one does depends on the change of the other."
+        )
+    size = f"{abs(found.excess):.2f}{unit} {'more' if more else 'less'} than their own effects add up to"
+    if not isinstance(plan.intervention, Patch):
+        return f"Together they move the answer {size}: what the change of one does depends on the change of the other."
+    verb = "recover" if plan.patch.direction == "denoise" else "destroy"
+    why = {
+        ("recover", True): "a cell recovers more where the others are in place as well",
+        ("recover", False): "a cell recovers less where the others are in place as well",
+        ("destroy", True): "while the others are intact, losing a cell costs less",
+        ("destroy", False): "once the others are lost, losing a cell costs less",
+    }
+    return f"Together they {verb} {size}: {why[verb, more]}."
+
+
+def overwritten(plan: Plan, cells: Sequence[int]) -> list[str]:
+    """Return a sentence where of two cells the upper layer's patch replaces what the lower one put there.
+
+    That is so of the residual stream, which every layer reads and hands on, for interventions that do not build on what
+    they find.
+    """
+    what = plan.intervention
+    sets = isinstance(what, (Patch, Zero, Mean, Resample)) or (isinstance(what, Vector) and not what.add)
+    if plan.name not in _STREAM or not sets:
+        return []
+    layers: dict[int | None, set[int]] = defaultdict(set)
+    for flat in cells:
+        cell = plan.cell(flat)
+        layers[cell.get("pos")].add(cell["layer"])
+    return [_told(plan, at, sorted(found)) for at, found in sorted(layers.items(), key=str) if len(found) > 1]
+
+
+def _told(plan: Plan, at: int | None, layers: Sequence[int]) -> str:
+    *lower, upper = layers
+    one = len(lower) == 1
+    named = f"layer {lower[0]}" if one else f"layers {', '.join(map(str, lower[:-1]))} and {lower[-1]}"
+    whole = not plan.within and all(pair.alignment is None for pair in plan.pairs)
+    if at is None and whole:
+        return f"Layer {upper} overwrites all that {named} put{'s' if one else ''} there: nothing of that is left."
+    token = "" if at is None or len(plan.pairs) > 1 else shown_token(plan.pair.texts(plan.patch.base)[at])
+    where = f"At '{token}' layer" if token else "At the same tokens, layer"
+    left = "of that" if one else "of those"
+    return (
+        f"{where} {upper} overwrites what {named} put{'s' if one else ''} there: {left} remains only what other tokens "
+        "read in between."
+    )

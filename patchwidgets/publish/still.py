@@ -1,0 +1,26 @@
+"""A result as words and one table: what stands for a map where no script runs."""
+
+from __future__ import annotations
+
+import html
+
+from .. import words
+from ..result import PatchResult
+from ..spelling import shown_token
+from ..views.of_result import heatmap_traits
+from ..views.still import NAMES, table_of
+
+
+def still_of(result: PatchResult) -> str:
+    """Return a result's first metric as HTML without a script: title, baselines, a table, what its numbers mean.
+
+    The numbers are those the map prints. All text is plain text.
+    """
+    traits = heatmap_traits(result)
+    said = traits["words"]
+    lines = [f"{said['title']}: {said['unit']}", words.baselines(result.select(result.metrics[0]))]
+    if traits["columns"]["kind"] == "labels" and result.provenance.get("n", 1) == 1:
+        lines += [f"{name}: {' '.join(map(shown_token, result.provenance['texts'][name]))}" for name in NAMES]
+    legend = [said[name] for name in ("high", "near_zero", "negative") if name in said]
+    before, after = ("".join(f"<p>{html.escape(line)}</p>" for line in each) for each in (lines, legend))
+    return f"{before}{table_of(traits)}{after}"

@@ -1,0 +1,134 @@
+"""The other places where notebooks are shown: Notebook 7 and Voila on JupyterLab's server, and marimo on its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from playwright.sync_api import Locator
+
+from tests.browser.harness import Lab, Notebook, wait_until
+
+# What an empty notebook says there as well. Notebook 7.6 reads the schema of settings that it does not have; Voila 0.5
+# loads Notebook 7's extension of JupyterLab, and asks two other servers for Font Awesome and for MathJax.
+HOSTS_OWN = (
+    "uncaught: Cannot read properties of undefined (reading 'schema')",
+    "uncaught: Command 'filebrowser:open-path' not registered.",
+    "labextensions/@jupyter-notebook/",
+    "console: Failed to load resource: net::ERR_FAILED",
+    "/fontawesome-free@",
+    "/mathjax/",
+)
+
+
+class NotebookSeven(Lab):
+    """Opens notebooks as Jupyter Notebook 7 shows them, and pages of Voila; all else is as in JupyterLab."""
+
+    ADDRESS = "notebooks/{name}?token={token}"
+
+    def open_voila(self, name: str, width: int = 1400, height: int = 1200) -> Notebook:
+        """Let Voila run a notebook of the workspace with a kernel of its own and show its outputs."""
+        self._server.end_kernels()
+        return self.open_page(f"voila/render/{name}?token={self._server.TOKEN}", width, height)
+
+    def verify(self) -> None:
+        """Fail on errors and requests that are not the hosts' own."""
+        for notebook in self.notebooks:
+            notebook.traffic.known.extend(HOSTS_OWN)
+        super().verify()
+
+
+class MarimoServer:
+    """`marimo run` of a copy of one notebook on a free port of 127.0.0.1, with its code hidden.
+
+    Use it as a context manager; leaving it ends the server. What it writes stays in `folder`.
+    """
+
+    def __init__(self, notebook: Path, folder: Path) -> None:
+        self._folder, self._log = folder, folder / "marimo.log"
+        self._notebook = shutil.copy(notebook, folder)  # marimo writes beside what it runs.
+        self._environment = os.environ | {
+            "HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "MARIMO_SKIP_UPDATE_CHECK": "1",
+        }
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
+        options = ["--headless", "--no-token", "--host", "127.0.0.1", "--port", str(port)]
+        config = self._folder / "config" / "marimo" / "marimo.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text('[display]\ntheme = "system"\n', encoding="utf-8")
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "marimo", "run", *options, self._notebook],
+                cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        try:
+            wait_until(self._answers, "marimo to answer", 120, self.log)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._stop()
+
+    def log(self) -> str:
+        """Return the end of what the server has written."""
+        return self._log.read_text(errors="replace")[-3000:]
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError(f"marimo ended with code {self._process.returncode}:\n{self.log()}")
+        try:
+            with urllib.request.urlopen(f"{self.url}health", timeout=10):
+                return True
+        except urllib.error.URLError:
+            return False
+
+    def _stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def table_of(view: Locator) -> list[list[str]]:
+    """Return the texts of a heatmap's table of values, opened for the purpose."""
+    view.locator(".pw-textbutton").first.click()
+    rows = view.locator(".pw-table tbody tr").all()
+    texts = [row.locator("td:not(.pw-meancell)").all_inner_texts() for row in rows]
+    view.locator(".pw-textbutton").first.click()
+    return texts
+
+
+def number_of(text: str) -> float:
+    """Return the number a table's cell begins with."""
+    return float(text.split()[0].replace("\u2212", "-").rstrip(","))
+
+
+def click_cell_of(view: Locator, row: int, col: int) -> None:
+    """Click the middle of a cell of a heatmap, found from its drawn size."""
+    plot = view.locator(".pw-plot").first
+    plot.scroll_into_view_if_needed()
+    rows, cols = (int(view.locator("[role=grid]").first.get_attribute(f"aria-{a}count") or 0) for a in ("row", "col"))
+    box = plot.bounding_box()
+    assert box is not None
+    plot.click(position={"x": box["width"] * (col + 0.5) / cols, "y": box["height"] * (row + 0.5) / rows})

@@ -1,0 +1,216 @@
+"""Two models side by side: each number is that of `patch` on each alone, and what cannot be compared is said."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import patchwidgets as pw
+from patchwidgets.explorer import against
+from patchwidgets.presets import PRESETS
+from tests import models
+from tests.explorer.conftest import Brake, end_meanwhile
+from tests.explorer.test_prompt_help import said
+
+DEMO = PRESETS[0].pair
+
+
+@pytest.fixture(scope="module")
+def changed():
+    """The embedded model with the weights of one of its heads scaled by hand."""
+    made = pw.load_model()
+    with torch.no_grad():
+        made.original_model.transformer.h[2].attn.c_proj.weight.mul_(0.5)
+    return made
+
+
+@pytest.fixture
+def both(model, changed):
+    made = pw.explore(model, against=changed)
+    made.wait()
+    yield made
+    made.close()
+
+
+def test_every_number_is_that_of_patch_on_each_alone(both, model, changed):
+    assert both.against is None
+    both.run()
+    shown = both.wait()
+    alone = [pw.patch(each, DEMO, "resid_pre").wait() for each in (model, changed)]
+    assert not np.allclose(alone[0].normalized, alone[1].normalized, atol=1e-2)
+    np.testing.assert_allclose(shown.normalized, alone[0].normalized, atol=1e-5)
+    np.testing.assert_allclose(both.against.normalized, alone[1].normalized, atol=1e-5)
+    comparison = both._against.comparison
+    assert comparison.box.layout.display is None
+    for view, expected in zip((comparison.left, comparison.right), alone, strict=True):
+        np.testing.assert_allclose(view.array("normalized"), expected.normalized.values[0], atol=1e-5)
+        np.testing.assert_allclose(view.array("patched"), expected.data["patched"].values[0], atol=1e-4)
+    assert comparison.left.limit == comparison.right.limit
+    assert said(both._against.tokens) == ""
+
+
+def test_one_minus_the_other(both, model, changed):
+    both.run()
+    both.wait()
+    comparison = both._against.comparison
+    comparison.mode.value = "minus"
+    alone = [pw.patch(each, DEMO, "resid_pre").wait().normalized.values[0] for each in (model, changed)]
+    np.testing.assert_allclose(comparison.single.array("normalized"), alone[0] - alone[1], atol=1e-5)
+
+
+def test_settings_go_to_both_and_a_metric_runs_nothing(both, changed):
+    both.settings = {"site": "z", "direction": "noise", "layers": [1, 2]}
+    both.run()
+    both.wait()
+    expected = pw.patch(changed, DEMO, "z", direction="noise", layers=[1, 2]).wait()
+    np.testing.assert_allclose(both.against.normalized, expected.normalized, atol=1e-5)
+    run = both._against.run
+    both._controls.metric.value = "prob"
+    both.wait()
+    assert both._against.run is run
+    assert both._against.comparison.metric.value == "prob"
+    assert both.against.metrics == ("prob",)
+    both.settings = {"site": "resid_pre"}
+    both.wait()
+    assert both._against.run is not run
+    both.settings = {"site": "z"}
+    both.wait()
+    assert both._against.run is run  # kept
+
+
+def test_the_drilldown_is_the_first_models(both, select, model):
+    both.run()
+    both.wait()
+    select(both._map.view, 2, 14)
+    both.wait()
+    heads = pw.patch(model, DEMO, "z", by=("layer", "pos", "head"), positions=[14]).wait()
+    np.testing.assert_allclose(
+        both._drilldown.heads.view.array("normalized"), heads.normalized.values[0][:, 0], atol=1e-5
+    )
+
+
+@pytest.mark.filterwarnings("ignore:the two runs hardly differ")
+def test_other_shapes_are_not_subtracted_and_other_tokens_are_told():
+    """Both models read words; the second has no beginning-of-sequence token before them."""
+    first, second = models.bridge("gpt2"), models.bridge("neox", seed=1)
+    explorer = pw.explore(first, models.PAIR, against=second)
+    explorer.run()
+    explorer.wait()
+    panel = explorer._against
+    alone = pw.patch(second, models.PAIR, "resid_pre").wait()
+    np.testing.assert_allclose(explorer.against.normalized, alone.normalized, atol=1e-5)
+    panel.comparison.mode.value = "minus"
+    lengths = [len(explorer.result.data["pos"]), len(alone.data["pos"])]
+    if lengths[0] == lengths[1]:
+        assert said(panel.tokens) == ""
+    else:
+        assert f"{lengths[0]} tokens in A and {lengths[1]} in B" in said(panel.tokens)
+        assert "a column is not the same place" in said(panel.tokens)
+        assert f"A has {lengths[0]} positions and B has {lengths[1]} positions" in said(panel.comparison.error)
+    assert len(set(lengths)) == 2
+    explorer.close()
+
+
+@pytest.mark.filterwarnings("ignore:the two runs hardly differ")
+def test_what_the_other_model_cannot_do_is_said_and_the_first_goes_on():
+    first, second = models.bridge("gpt2"), models.bridge("neox")
+    explorer = pw.explore(first, models.PAIR, against=second)
+    explorer.settings = {"site": "resid_mid"}
+    explorer.run()
+    assert explorer.wait() is not None
+    assert explorer.against is None
+    assert "resid_mid" in said(explorer._against.error)
+    assert explorer._against.comparison.box.layout.display == "none"
+    explorer.close()
+
+
+def test_the_model_itself_and_what_is_none_are_refused(model):
+    with pytest.raises(pw.PatchError, match="against is the model itself"):
+        pw.explore(model, against=model)
+    with pytest.raises(pw.PatchError, match="expected a model"):
+        pw.explore(model, against=3)
+
+
+def test_cancel_stops_both(both, changed):
+    both.run()
+    both.cancel()
+    both.wait()
+    assert both.against is None
+
+
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_a_sweep_of_the_other_model_that_is_being_planned_is_not_begun_after_the_end(both, hold, end):
+    planning = hold(against, "plan_of")
+    both.run()
+    end_meanwhile(both, end, planning)
+    assert both._against.run is None
+    if end == "close":
+        return
+    assert both.against is None
+    assert both.result is not None
+    both.run()
+    both.wait()
+    assert both.against is not None
+
+
+def test_pressed_again_before_the_cancelled_sweep_has_ended_it_is_measured(both, changed):
+    both.settings = {"site": "mlp_post", "by": ["layer", "neuron"]}
+    started = threading.Event()
+    both._against.progress.observe(lambda _: both._against.run is not None and started.set(), "value")
+    brake = Brake(changed.ln_final)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(brake)
+    try:
+        both.run()
+        assert started.wait(timeout=60)
+        brake.on()
+        brake.until_reached()
+        both.cancel()
+        both.run()
+    finally:
+        brake.off()
+        hook.remove()
+    both.wait()
+    assert both.against is not None
+
+
+def test_a_metric_that_was_not_measured_is_not_asked_of_the_other_model(model, changed):
+    """The control says logit difference, which the pair on screen, without a foil, has not."""
+    explorer = pw.explore(model, against=changed)
+    explorer.settings = {"metric": "prob"}
+    explorer.wait()
+    explorer._entry.foil.field.value = ""
+    explorer.wait()
+    explorer.run()
+    explorer.wait()
+    assert explorer.against.metrics == ("prob",)
+    explorer._controls.metric.value = "logit_diff"
+    explorer.wait()
+    assert "no foil" in explorer._entry.errors["foil"].value
+    assert explorer.result.metrics == explorer.against.metrics == ("prob",)
+    explorer.close()
+
+
+def test_a_sweep_of_the_other_model_that_was_cancelled_is_measured_again(both):
+    both.settings = {"site": "mlp_post", "by": ["layer", "neuron"]}
+    started = threading.Event()
+    both._against.progress.observe(lambda _: both._against.run is not None and started.set(), "value")
+    both.run()
+    assert started.wait(timeout=60)
+    both.cancel()
+    both.wait()
+    assert both.against is None
+    both.run()
+    both.wait()
+    assert both.against is not None
+
+
+def test_a_dataset_is_swept_on_the_first_model_alone(both):
+    both.settings = {"dataset": {"name": "IOI, ABA", "n": 4, "seed": 0}}
+    both.run()
+    both.wait()
+    assert both.result is not None
+    assert both.against is None
+    assert "choose one pair" in said(both._against.error)

@@ -1,0 +1,55 @@
+"""Numbers, ranges and unseen characters are spelled once, for every page and figure."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patchwidgets.spelling import MINUS, ranges, shown_text, shown_token, signed
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32))
+def test_a_number_is_its_two_decimals(value: float) -> None:
+    for text in (signed(value), signed(value, plus=True)):
+        assert float(text.replace(MINUS, "-")) == round(value, 2)
+        assert "-" not in text
+        assert text.startswith(MINUS) == (round(value, 2) < 0)
+    assert signed(value, plus=True)[0] in (MINUS, "+")
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 0.004, -0.004])
+def test_nothing_has_no_minus(value: float) -> None:
+    assert signed(value) == "0.00"
+    assert math.copysign(1, float(signed(value))) == 1
+
+
+@given(st.lists(st.integers(0, 60), unique=True).map(sorted))
+def test_ranges_name_every_index_and_no_other(indices: list[int]) -> None:
+    named: list[int] = []
+    for part in filter(None, ranges(indices).split(", ")):
+        first, _, last = part.partition("-")
+        named += range(int(first), int(last or first) + 1)
+    assert named == indices
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", "\u2205"),
+        ("  a ", "\u00b7\u00b7a\u00b7"),
+        ("\n", "\u21b5"),
+        ("\t", "\u21e5"),
+        ("\u200b", "\u27e8200b\u27e9"),
+    ],
+)
+def test_tokens_show_all_they_hold(text: str, shown: str) -> None:
+    assert shown_token(text) == shown
+
+
+def test_what_holds_an_emoji_together_stays() -> None:
+    family = "\U0001f468\u200d\U0001f469"
+    assert shown_text(family) == family
+    assert shown_text("a\u200db") == "a\u27e8200d\u27e9b"
