@@ -137,7 +137,7 @@ function key(
   for (const { status, className, word, text } of STATUS_KEY) {
     if (present.has(status)) entry(word, words[word] ?? text, el("i", `pw-swatch ${className}`));
   }
-  if (varies) entry("\u2026", VARIES, el("i", "pw-swatch pw-varies"));
+  if (varies) entry("varied", VARIES, el("i", "pw-swatch pw-varies", "\u2026"));
   if (words["stages"]) entry("outlined", words["stages"], el("i", "pw-swatch pw-stage"));
   if (gathered) entry("gathered", "to be patched together", el("i", "pw-swatch pw-gathered"));
   for (const mark of marked) {

@@ -68,7 +68,7 @@ def _mean_gap(result: PatchResult) -> float:
 def _divided(result: PatchResult) -> str:
     return (
         f"Each dot is its pair's effect over the mean gap of the pairs, {signed(_mean_gap(result))}, as the cell is; "
-        "behind the cell a pair is measured by its own gap, and its numbers are others."
+        "what opens behind the cell is over the pair's own gap."
     )
 
 

@@ -67,7 +67,7 @@ class Parameters:
         self._silent = False
         self._refused: dict[str, str] = {}
         self.fields: dict[str, Field] = {}
-        self.error = Line("pw-x-error", "pw-x-told-control")
+        self.error = Line("pw-x-error", "pw-x-told-parameter")
         self.box = w.Box([])
         self.box.add_class("pw-x-parameters")
         self.show(None, None)
