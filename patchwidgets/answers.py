@@ -146,8 +146,9 @@ def _one_token(value: One, field: str, tokenizer: Tokenizer, prompt: Sequence[in
     _check_whole(value, field)
     ids = tokenizer.encode(value)
     check_known(ids, field, tokenizer)
-    if len(ids) == 1 and (ids[0] != tokenizer.unk or value == tokenizer.text(ids[0])):
-        return ids[0]
+    token = single(value, tokenizer)
+    if token is not None:
+        return token
     if not ids:
         fault = f"the {field} is empty"
     elif tokenizer.unk in ids:
@@ -159,6 +160,13 @@ def _one_token(value: One, field: str, tokenizer: Tokenizer, prompt: Sequence[in
     if len(ids) > 1 and tokenizer.unk not in ids:
         remedy += f" For all {len(ids)} in a row use pw.Continuation({value!r}) with the metric logprob."
     raise PromptError(f"{fault}. {remedy}", field, near=near)
+
+
+def single(text: str, tokenizer: Tokenizer) -> int | None:
+    """Return the id of a text that is one token; None for several, and for a word that the model does not know."""
+    ids = tokenizer.encode(text)
+    known = len(ids) == 1 and ids[0] < tokenizer.vocab_size
+    return ids[0] if known and (ids[0] != tokenizer.unk or text == tokenizer.text(ids[0])) else None
 
 
 def nearest(

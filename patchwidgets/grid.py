@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .result import PatchResult
 
 
+ELLIPSIS = "\u2026"
+"""What a position reads at which the pairs of a dataset have different tokens."""
+
 Key = dict[str, int | str]
 """Axis -> index in the model; for the sets of a Joint their names."""
 
@@ -24,13 +27,15 @@ class Tokens:
     """The tokens over a grid's columns: both prompts' texts and the position of a beginning-of-sequence token.
 
     `differs` says per position whether the two prompts hold different tokens; it defaults to where the texts differ,
-    which is not the same where two tokens have one text.
+    which is not the same where two tokens have one text. Of `many` pairs they are what all pairs share, an ellipsis
+    where the pairs have different tokens.
     """
 
     clean: Sequence[str]
     corrupted: Sequence[str]
     bos: int | None = None
     differs: Sequence[bool] | None = None
+    many: bool = False
 
     def columns(self, positions: Sequence[int]) -> dict[str, Any]:
         """Return the column description of the given positions, as views draw it."""
@@ -41,6 +46,8 @@ class Tokens:
         columns = {
             "kind": "tokens", "title": "token", "clean": clean, "corrupted": corrupted, "differs": differs, "bos": bos,
         }  # fmt: skip
+        if self.many:
+            columns["varies"] = [ELLIPSIS in texts for texts in zip(clean, corrupted, strict=True)]
         some = list(positions) != list(range(len(clean)))
         return {**columns, "numbers": [str(position) for position in positions]} if some else columns
 
@@ -140,4 +147,4 @@ def tokens_of(result: PatchResult) -> Tokens:
     # A difference of two alignments has none of its own.
     plain = plain and len(p["tokens"]["clean"]) == len(p["tokens"]["corrupted"])
     differs = [a != b for a, b in zip(p["tokens"]["clean"], p["tokens"]["corrupted"], strict=True)] if plain else None
-    return Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs)
+    return Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs, many=p.get("n", 1) > 1)

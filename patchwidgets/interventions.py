@@ -28,6 +28,11 @@ class Intervention:
     words: ClassVar[str]
 
     @classmethod
+    def called(cls) -> str:
+        """Return what it is called on screen and in titles."""
+        return cls.name
+
+    @classmethod
     def told(cls, settings: Mapping[str, Any]) -> str:
         """Return its words with these settings."""
         return cls.words
@@ -163,6 +168,11 @@ class Noise(Intervention):
     samples: int = 10
     name: ClassVar[str] = "noise"
     words: ClassVar[str] = "has Gaussian noise added in the {base} run"
+
+    @classmethod
+    def called(cls) -> str:
+        """Return a name unlike that of the direction."""
+        return "Gaussian noise"
 
     def __post_init__(self) -> None:
         _number(self, "sigma")

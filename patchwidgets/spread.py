@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .metrics import gap_too_small, tolerance
 from .result import IMPLIED, STATUSES, PatchResult
 
 CONFIDENCE, DRAWS = 0.95, 2000
@@ -17,7 +18,7 @@ class Spread:
 
     Attributes:
         low, high: the interval of the mean, in the unit of `quantity`.
-        includes_zero: whether 0 is in it; never for a cell that is 0 by implication.
+        includes_zero: whether 0 is in it, as far as the precision resolves; never for a cell that is 0 by implication.
         n: the number of pairs.
         quantity: "normalized" or "effect".
     """
@@ -55,7 +56,8 @@ def spread_of(result: PatchResult, quantity: str = "normalized") -> Spread | Non
     low, high = _bounds(result, quantity)
     implied = result.data["status"].values.reshape(-1) == STATUSES[IMPLIED]
     low, high = np.where(implied, np.nan, low), np.where(implied, np.nan, high)
-    return Spread(low, high, (low <= 0) & (high >= 0), result.n, quantity)
+    error = _resolved(result, quantity)
+    return Spread(low, high, (low <= error) & (high >= -error), result.n, quantity)
 
 
 def of_cell(result: PatchResult, flat: int, quantity: str) -> tuple[np.ndarray, tuple[float, float]] | None:
@@ -91,6 +93,20 @@ def _bounds(result: PatchResult, quantity: str) -> tuple[np.ndarray, np.ndarray]
     if there.any():
         found[:, there] = stats.bootstrap(effects[:, there], confidence=CONFIDENCE, resamples=DRAWS)
     return found[0], found[1]
+
+
+def _resolved(result: PatchResult, quantity: str) -> float:
+    """Return the size below which a mean may be rounding, in the unit of `quantity`."""
+    gap = float(result.data["clean"].values[0]) - float(result.data["corrupted"].values[0])
+    error = tolerance(result.provenance["dtype"], gap)
+    return error / abs(gap) if quantity == "normalized" and gap else error
+
+
+def pair_gaps(result: PatchResult) -> np.ndarray:
+    """Return every pair's own gap in a result's first metric, [pair], source minus base; NaN where it is too small."""
+    runs = (result.direction.base, result.direction.source)
+    base, source = (result.data[f"{run}_pairs"].transpose("metric", "pair").values[0] for run in runs)
+    return np.where([gap_too_small(*pair) for pair in zip(base, source, strict=True)], np.nan, source - base)
 
 
 def pair_effects(result: PatchResult) -> np.ndarray:

@@ -139,7 +139,7 @@ def _told(provenance: dict[str, Any]) -> str:
     """Return an intervention with its settings: "scale (factor 0.5)"."""
     settings = {name: value for name, value in (provenance.get("settings") or {}).items() if value not in (None, False)}
     listed = ", ".join(f"{name.replace('_', ' ')} {_brief(value)}" for name, value in settings.items())
-    return f"{provenance['intervention']}{f' ({listed})' if listed else ''}"
+    return f"{INTERVENTIONS[provenance['intervention']].called()}{f' ({listed})' if listed else ''}"
 
 
 def _brief(value: object) -> str:

@@ -10,6 +10,8 @@ const LINE = 15; // height of one line of header text
 const BOS = "BOS";
 /** What stands where a prompt has no token. */
 export const GAP = "\u2013";
+/** What stands where the pairs of a dataset have different tokens. */
+const ELLIPSIS = "\u2026";
 /** What a scrolling sheet keeps free on its right, for the frame of the last column. The style sheet has it too. */
 export const SHEET_PAD = 3;
 
@@ -27,6 +29,8 @@ export interface HeaderCell {
   /** The run that has no token here. */
   gap: "" | "clean" | "corrupted";
   bos: boolean;
+  /** Whether several pairs have different tokens there. */
+  varies: boolean;
   /** The token or label in full, as it is spoken. */
   full: string;
   /** What the column's position is called. */
@@ -57,7 +61,7 @@ export interface GridPlan extends HeaderPlan {
 /** The columns' boxes; `both` sets the corrupted token under the clean one where they are the same, too. */
 export function headerCells(columns: Columns, both = false): HeaderCell[] {
   if (columns.kind === "labels") {
-    const plain = { corrupted: null, differs: false, gap: "", bos: false } as const;
+    const plain = { corrupted: null, differs: false, gap: "", bos: false, varies: false } as const;
     return columns.labels.map((label, i) => ({ ...plain, clean: label, full: label, number: String(i) }));
   }
   return columns.clean.map((token, i) => tokenCell(columns, token, columns.corrupted[i], i, both));
@@ -74,13 +78,17 @@ function tokenCell(
   const differs = Boolean(columns.differs[i]) && corrupted !== undefined;
   const gap = clean === null ? "clean" : corrupted === null ? "corrupted" : "";
   const shown = (token: string | null) => (token === null ? GAP : bos && token === clean ? BOS : visible(token));
-  const said = (token: string | null, run: string) => (token === null ? `no ${run} token` : quoted(token));
+  const varies = columns.varies?.[i] ?? false;
+  const known = (token: string, run: string) =>
+    varies && token === ELLIPSIS ? `the pairs' own ${run} token` : quoted(token);
+  const said = (token: string | null, run: string) => (token === null ? `no ${run} token` : known(token, run));
   return {
     clean: shown(clean),
     corrupted: corrupted !== undefined && (differs || both) ? shown(corrupted) : null,
     differs,
     gap,
     bos,
+    varies,
     full: differs ? `${said(clean, "clean")} / ${said(corrupted, "corrupted")}` : said(clean, "clean"),
     number: columns.numbers?.[i] ?? String(i),
   };

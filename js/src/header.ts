@@ -1,6 +1,9 @@
 import { el } from "./dom";
 import { type HeaderPlan, labelStep } from "./geometry";
 
+/** What an ellipsis over a column means. */
+export const VARIES = "the pairs have different tokens at this position";
+
 /** The token header: one box per column, exactly as wide as the column, clean over corrupted. */
 export class Header {
   readonly node = el("div", "pw-header");
@@ -19,6 +22,7 @@ export class Header {
       box.classList.toggle("pw-spare", i % step !== 0);
       box.classList.toggle("pw-bos", cell.bos);
       box.classList.toggle("pw-differs", cell.differs);
+      if (cell.varies) box.title = VARIES;
       box.style.left = `${plan.edges[i]}px`;
       box.style.width = `${plan.edges[i + 1] - plan.edges[i]}px`;
       const gap = (run: string) => (cell.gap === run ? " pw-gap" : "");

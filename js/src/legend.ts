@@ -1,6 +1,7 @@
 import { STATUS } from "./cells";
 import type { Scale } from "./colour";
 import { el } from "./dom";
+import { VARIES } from "./header";
 import { decimal } from "./text";
 
 /**
@@ -89,9 +90,10 @@ export function foot(
   marked: readonly number[],
   means: boolean,
   gathered: boolean,
+  varies: boolean,
 ): HTMLElement[] {
   const line = (name: string) => (words[name] ? [el("p", `pw-${name}`, words[name])] : []);
-  return [...line("sentence"), key(scale, words, present, marked, means, gathered), ...line("origin")];
+  return [...line("sentence"), key(scale, words, present, marked, means, gathered, varies), ...line("origin")];
 }
 
 /** What high, near-zero and negative cells mean, and every other drawing that occurs, each with its swatch. */
@@ -102,6 +104,7 @@ function key(
   marked: readonly number[],
   means: boolean,
   gathered: boolean,
+  varies: boolean,
 ): HTMLElement {
   const node = el("dl", "pw-key");
   const entry = (name: string, text: string, swatch: HTMLElement) => {
@@ -128,12 +131,13 @@ function key(
   if (means)
     entry(
       "mean",
-      "the mean of the absolute values known in a row or a column, implied ones as 0",
+      "the mean of the absolute values of a row or a column, implied ones as 0; none while a cell is missing",
       el("i", "pw-swatch pw-meanbar"),
     );
   for (const { status, className, word, text } of STATUS_KEY) {
     if (present.has(status)) entry(word, words[word] ?? text, el("i", `pw-swatch ${className}`));
   }
+  if (varies) entry("varied", VARIES, el("i", "pw-swatch pw-varies", "\u2026"));
   if (words["stages"]) entry("outlined", words["stages"], el("i", "pw-swatch pw-stage"));
   if (gathered) entry("gathered", "to be patched together", el("i", "pw-swatch pw-gathered"));
   for (const mark of marked) {

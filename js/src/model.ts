@@ -21,6 +21,8 @@ export interface TokenColumns {
   bos: number | null;
   /** What the columns' positions are called; 0, 1, 2 and so on where it is left out. */
   numbers?: string[];
+  /** Of several pairs: whether they have different tokens there, and an ellipsis stands for those. */
+  varies?: boolean[];
 }
 
 export interface LabelColumns {
@@ -146,7 +148,9 @@ export interface ShelfState extends ViewState {
 export interface PairsState extends ViewState {
   title: string;
   unit: string;
-  pairs: { value: number; clean: string; corrupted: string }[];
+  /** What the pairs' other values are called. */
+  own?: string;
+  pairs: { value: number; own?: number | null; clean: string; corrupted: string }[];
   mean: number | null;
   low: number | null;
   high: number | null;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { labelStep, locate, planGrid, planStrip, SHEET_PAD } from "../src/geometry";
+import { headerCells, labelStep, locate, planGrid, planStrip, SHEET_PAD } from "../src/geometry";
 import { Header } from "../src/header";
 import { tokens } from "./helpers";
 
@@ -121,4 +121,9 @@ describe("labels with underscores", () => {
     expect(shown(150)).toEqual(parts);
     expect(room(150).mode).toBe("stack");
   });
+});
+
+test("a column at which the pairs differ is said to be that, and another ellipsis is a token", () => {
+  const columns = { ...tokens(["When", "\u2026", "\u2026"]), varies: [false, true, false] };
+  expect(headerCells(columns).map(({ full }) => full)).toEqual(["'When'", "the pairs' own clean token", "'\u2026'"]);
 });

@@ -43,16 +43,30 @@ describe("pairs", () => {
   test("arrow keys go along the values, Enter opens a pair", async () => {
     const { model, root } = mount(state);
     press(list(root), "ArrowRight");
-    expect(live(root)).toContain("pair 2, recovered 0.40");
+    expect(live(root)).toContain("pair 3 of 3, recovered 0.40");
     expect(list(root).getAttribute("aria-activedescendant")).toBe(dots(root)[2].id);
     press(list(root), "Home");
-    expect(live(root)).toContain("pair 1, recovered \u22120.20, clean: <b>Mary</b>");
+    expect(live(root)).toContain("pair 2 of 3, recovered \u22120.20, clean: <b>Mary</b>");
     press(list(root), "Enter");
     expect(model.sent).toEqual([{ type: "select", pos: 1 }]);
     await nextFrame();
     expect(dots(root).map((dot) => dot.getAttribute("aria-selected"))).toEqual(["false", "true", "false"]);
     press(list(root), "End");
-    expect(live(root)).toContain("pair 0");
+    expect(live(root)).toContain("pair 1 of 3");
+  });
+
+  test("a pair's other value stands beside the first where there is one", () => {
+    const pairs = [
+      { ...pair(1.51), own: 0.94 },
+      { ...pair(0.2), own: null },
+    ];
+    const { root } = mount({ ...state, unit: "recovered, of the mean gap", own: "recovered, of its own gap", pairs });
+    const said = dots(root).map((dot) => dot.getAttribute("aria-label"));
+    expect(said[0]).toContain("recovered, of the mean gap 1.51, recovered, of its own gap 0.94, clean");
+    expect(said[1]).toContain("recovered, of the mean gap 0.20, clean");
+    dots(root)[0].dispatchEvent(new Event("pointerenter"));
+    const tip = [...root.querySelectorAll(".pw-tip-line")].map((line) => line.textContent);
+    expect(tip.slice(0, 2)).toEqual(["recovered, of the mean gap1.51", "recovered, of its own gap0.94"]);
   });
 
   test("without pairs there is nothing, without an interval no bar", async () => {

@@ -63,6 +63,7 @@ class Aligning:
         """Show two prompts as they are compared; an edit of other prompts is dropped."""
         with self._lock:
             self._pair = pair
+            self.dim(False)
             if prompts != self._prompts:
                 self._edited, self._prompts = None, prompts
             edited = self._edited is not None
@@ -72,6 +73,10 @@ class Aligning:
             self.told.say(_told(pair, edited) if self.edits else "")
             if self._kept is not None:
                 self._arrange()
+
+    def dim(self, stale: bool) -> None:
+        """Show that the strip is not of the prompts that are entered, or that it is again."""
+        (self.strip.add_class if stale else self.strip.remove_class)("pw-x-stale")
 
     def arrange(self, tokens_are_below: bool, *, one: bool = True) -> None:
         """Hide the strip where the map shows the same columns and there is nothing to edit, or more than one pair."""

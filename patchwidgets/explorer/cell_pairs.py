@@ -6,11 +6,11 @@ import numpy as np
 
 from .. import words
 from ..engine.plan import Plan
-from ..grid import Grid
+from ..grid import ELLIPSIS, Grid
 from ..prompts import EncodedPair
 from ..result import PatchResult
-from ..spelling import shown_token, signed
-from ..spread import CONFIDENCE, drawn_how, of_cell
+from ..spelling import shown_text, shown_token, signed
+from ..spread import CONFIDENCE, drawn_how, of_cell, pair_gaps
 from ..views import PairStrip
 
 
@@ -32,9 +32,16 @@ class CellPairs:
             self.clear()
             return
         values, (low, high) = found
+        gaps = pair_gaps(result)
+        shares = values if raw else values * _mean_gap(result) / gaps
         pairs = [
-            {"value": float(value), "clean": prompt_text(pair, "clean"), "corrupted": prompt_text(pair, "corrupted")}
-            for value, pair in zip(values, plan.pairs, strict=False)
+            {
+                "value": float(value),
+                "own": None if raw or np.isnan(share) else float(share),
+                "clean": prompt_text(pair, "clean"),
+                "corrupted": prompt_text(pair, "corrupted"),
+            }
+            for value, share, pair in zip(values, shares, plan.pairs, strict=False)
         ]
         known, mean = np.isfinite(low), float(values.mean())
         sure = f"{CONFIDENCE:.0%} interval {signed(low)} to {signed(high)} ({drawn_how(len(values))})"
@@ -42,16 +49,30 @@ class CellPairs:
         self.view.show(
             pairs,
             title=f"{where}: its {len(values)} pairs",
-            unit=f"effect ({words.unit(result.metrics[0])})" if raw else result.direction.moved,
+            unit=f"effect ({words.unit(result.metrics[0])})" if raw else f"{result.direction.moved}, of the mean gap",
+            own=f"{result.direction.moved}, of its own gap",
             mean=mean,
             low=float(low) if known else None,
             high=float(high) if known else None,
-            note=f"Mean {signed(mean)}; {sure if known else _UNBOUNDED}. Above 0 in {above} of {len(values)} pairs."
-            f" {_OPENED}",
+            note=f"Mean {signed(mean)}; {sure if known else _UNBOUNDED}. Above 0 in {above} of {len(values)} pairs. "
+            f"{_RAW if raw else _divided(result)} {_OPENED}",
             selected=max(0, self.view.selected),
         )
 
 
+def _mean_gap(result: PatchResult) -> float:
+    clean, corrupted = (float(result.data[run].values[0]) for run in ("clean", "corrupted"))
+    return clean - corrupted if result.direction.base == "corrupted" else corrupted - clean
+
+
+def _divided(result: PatchResult) -> str:
+    return (
+        f"Each dot is its pair's effect over the mean gap of the pairs, {signed(_mean_gap(result))}, as the cell is; "
+        "what opens behind the cell is over the pair's own gap."
+    )
+
+
+_RAW = "Each dot is its pair's effect as it is: the mean gap is too small to divide by."
 _OPENED = "The marked pair is the one that is opened; choose another to open the cell in it."
 _UNBOUNDED = "no interval, as the mean gap's own includes 0"
 
@@ -62,12 +83,33 @@ def prompt_text(pair: EncodedPair, run: str) -> str:
     return "".join(pair.texts(run)) if given is None else given
 
 
+def named(plan: Plan, chosen: int) -> list[str | tuple[str, str]]:
+    """Return which pair of a dataset is opened, as parts of a line: its number and its prompts, shortened."""
+    pair = plan.pairs[chosen]
+    return [
+        f"Pair {chosen + 1} of {len(plan.pairs)}: ",
+        (_short(prompt_text(pair, "clean")), "pw-x-clean"),
+        " / ",
+        (_short(prompt_text(pair, "corrupted")), "pw-x-corrupted"),
+        ". All below is measured in this pair alone, by its own gap.",
+    ]
+
+
+def _short(text: str) -> str:
+    """Return a prompt, of a long one its two ends."""
+    return shown_text(text if len(text) <= 2 * _END + 3 else f"{text[:_END]} {ELLIPSIS} {text[-_END:]}")
+
+
+_END = 32
+
+
 def place_of(grid: Grid, row: int, col: int) -> str:
     """Return where a cell is: "layer 2, position 10 ·John"."""
     columns = grid.columns
     if columns["kind"] == "tokens":
         pair = dict.fromkeys(shown_token(text) for text in (columns["clean"][col], columns["corrupted"][col]) if text)
-        pair.pop("\u2026", None)  # The pairs differ there.
+        if grid.columns.get("varies"):
+            pair.pop(ELLIPSIS, None)
         number = columns["numbers"][col] if columns.get("numbers") else col
         across = f"position {number} {'/'.join(pair)}".strip()
     else:

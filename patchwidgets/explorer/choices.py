@@ -33,8 +33,8 @@ _TOLD = {
     "mean": "set it to its mean over the dataset at the same position",
     "mean overall": "set it to its mean over the dataset and all positions",
     "resample": "take it from another prompt of the dataset, drawn at random",
-    "scale": "multiply the activation by a factor, 0.5 unless another is given",
-    "noise": "add Gaussian noise, of 3 sigma and in 10 draws unless others are given",
+    "scale": "multiply the activation by a factor",
+    "noise": "add Gaussian noise, the mean over so many draws",
     "mask": "keep what the metric's gradient raises, drop the rest",
     "vector": "set it to a vector of your own, or add that",
 }
@@ -43,7 +43,8 @@ _TOLD = {
 class Choices:
     """The entries by name. `dataset` is where means and samples come from, None for none.
 
-    A given intervention stands under its own word, in place of the entry's default.
+    A given intervention stands under its own word, in place of the entry's default. A word in settings means the
+    default, where there is one: what else stands there has its settings beside its name.
     """
 
     def __init__(self, dataset: Dataset | None = None) -> None:
@@ -58,13 +59,13 @@ class Choices:
 
     @property
     def options(self) -> list[tuple[str, str]]:
-        """The entries as (label, name); the label says what an entry lacks, or its settings where they are given."""
+        """The entries as (label, name); the label says what an entry lacks."""
         return [(self._label(name), name) for name in _ORDER]
 
     @property
     def tooltip(self) -> str:
         """What every entry does."""
-        return "; ".join(f"{name}: {told}" for name, told in _TOLD.items())
+        return "; ".join(f"{_called(name)}: {told}" for name, told in _TOLD.items())
 
     def lacks(self, name: str) -> str:
         """Return why an entry cannot be chosen, "" where it can."""
@@ -88,7 +89,7 @@ class Choices:
         if isinstance(value, Patch):
             return "patch"
         if isinstance(value, Mapping):
-            known = next((name for name in self._made if self.plain(name) == value), None)
+            known = next((made for name, made in self._made.items() if self.plain(name) == value), None)
             return known or self._from_plain(dict(value))
         return self._with_dataset(get_intervention(value, "denoise"))
 
@@ -96,6 +97,7 @@ class Choices:
         """Make what `checked` allows an entry, and return its name."""
         what = self.checked(value)
         if isinstance(what, str):
+            self._made |= {name: made for name, made in self._defaults.items() if name == what}
             return what
         name = "mean overall" if isinstance(what, Mean) and not what.per_position else what.name
         self._made[name] = what
@@ -105,8 +107,16 @@ class Choices:
         """Return the intervention of settings: a name, or the plain data of an entry."""
         what = self.checked(given)
         if isinstance(what, str):
-            return Patch(direction) if what == "patch" else self._made[what]
+            return Patch(direction) if what == "patch" else self._defaults.get(what) or self._made[what]
         return what
+
+    def entry(self, name: str) -> Intervention | None:
+        """Return what stands under an entry's name; None for a patch, and where the entry lacks something."""
+        return self._made.get(name)
+
+    def default(self, name: str) -> Intervention | None:
+        """Return what stands there where nothing was given; None where there is no such thing."""
+        return self._defaults.get(name)
 
     def plain(self, name: str) -> str | dict[str, Any]:
         """Return an entry as plain data: its name, with its settings where they are not the default ones."""
@@ -116,11 +126,14 @@ class Choices:
     def spelled(self, what: str | Intervention) -> str | dict[str, Any]:
         """Return what `checked` allows as plain data. Raises PatchError for a dataset, which no plain data names."""
         if isinstance(what, str):
-            return self.plain(what)
+            return what if what in self._defaults else self.plain(what)
+        standing = next((name for name, made in self._made.items() if made is what), None)
+        if standing is not None:
+            return self.plain(standing)
         if isinstance(what, (Mean, Resample)) and what.over is not self._dataset:
             told = f"explorer.intervention = {type(what).__name__}(...)"
             raise PatchError(f"settings are plain data and cannot hold a dataset; assign {told}.")
-        return next((self.plain(name) for name, made in self._made.items() if what == made), _spelled(what))
+        return next((name for name, made in self._defaults.items() if what == made), _spelled(what))
 
     def _from_plain(self, given: dict[str, Any]) -> Intervention:
         name = given.pop("name", None)
@@ -149,13 +162,8 @@ class Choices:
         what = self._made.get(name)
         if isinstance(what, Vector):
             of = f"{what.values:g}" if isinstance(what.values, (int, float)) else f"of {len(what.values)} numbers"
-            return f"vector {of}{', added' if what.add else ''}"
-        if what is None or what == self._defaults.get(name):
-            return name
-        default = self._defaults.get(name)
-        before = default.settings() if default else {}
-        given = {key: value for key, value in what.settings().items() if key != "over" and value != before.get(key)}
-        return ", ".join([name, *(f"{key.replace('_', ' ')} {value}" for key, value in given.items())])
+            return f"vector {of}"
+        return _called(name)
 
 
 class Prompts:
@@ -175,6 +183,11 @@ class Prompts:
                 raise PatchError(str(error)) from error
             self._read[id(over)] = (over, found)
         return self._read[id(over)][1]
+
+
+def _called(name: str) -> str:
+    """Return what an entry is called on screen."""
+    return INTERVENTIONS[name].called() if name in INTERVENTIONS else name
 
 
 def _spelled(what: Intervention) -> dict[str, Any]:

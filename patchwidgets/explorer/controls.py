@@ -10,10 +10,11 @@ import ipywidgets as w
 
 from ..engine.handle import ModelHandle
 from ..engine.run import Run
-from ..interventions import Patch
+from ..interventions import Intervention, Patch
 from ..prompts import EncodedPair
 from ..sites import SITES, Site
 from .choices import Choices
+from .parameters import Parameters
 from .settings import SHOWN
 from .subsets import Subsets
 from .text import Line, named
@@ -82,6 +83,7 @@ class Controls:
         self._silent, self._lock = False, lock
         self._on_change, self._choices, self._pair = on_change, choices, pair
         self.subsets = Subsets(handle, lock, self._based, lambda: self._changed(None))
+        self.parameters = Parameters(lock, self._parameter_changed)
         self.site.observe(self._site_changed, "value")
         self.intervention.observe(self._intervention_changed, "value")
         for control in (self.by, self.direction, self.metric):
@@ -100,9 +102,11 @@ class Controls:
         # Together, so that on a narrow page neither of the two stands on a line of its own.
         buttons = w.HBox([self.run, self.cancel, self.undo, self.redo])
         buttons.add_class("pw-x-buttons")
-        row = w.Box([self.site, self.by, self.subsets.box, self.intervention, self.direction, self.metric, buttons])
+        what = w.Box([self.intervention, self.parameters.box])
+        what.add_class("pw-x-intervention")
+        row = w.Box([self.site, self.by, self.subsets.box, what, self.direction, self.metric, buttons])
         row.add_class("pw-x-bar")
-        self.box = w.VBox([row, self.told, self.subsets.lines, self.bar])
+        self.box = w.VBox([row, self.told, self.parameters.error, self.subsets.lines, self.bar])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -147,7 +151,18 @@ class Controls:
         if self.intervention.options != tuple(self._choices.options):
             self.intervention.options = self._choices.options
         self.intervention.value = name
+        self._show_parameters()
         self.told.say("")
+
+    def _show_parameters(self) -> None:
+        name = str(self.intervention.value)
+        self.parameters.show(self._choices.entry(name), self._choices.default(name))
+
+    def _parameter_changed(self, what: Intervention) -> None:
+        """Take the intervention with another of its settings."""
+        with self._lock:
+            self._choices.add(what)
+        self._changed(None)
 
     def on_step(self, step: Callable[[int], None]) -> None:
         """Call `step(-1)` for Undo and `step(1)` for Redo."""
@@ -205,6 +220,7 @@ class Controls:
                 self.intervention.value = change["old"]
                 self._silent = False
                 return
+            self._show_parameters()
         self._changed(None)
 
     def _changed(self, _change: object) -> None:

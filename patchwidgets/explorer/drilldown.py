@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import ipywidgets as w
@@ -58,7 +58,7 @@ class Drilldown:
         self._run: Run | None = None
         self._seen: tuple[Patches, Inspection] | None = None
         self.hint = Line("pw-x-dim", "pw-x-hint", text=_HINT)
-        self.path, self.error = Line("pw-x-path"), Line("pw-x-error")
+        self.path, self.about, self.error = Line("pw-x-path"), Line("pw-x-dim"), Line("pw-x-error")
         self.back = w.Button(description="Back to the cell", tooltip="close the head or the neuron")
         self.back.add_class("pw-x-back")
         self.back.on_click(lambda _: self._close_part())
@@ -76,7 +76,7 @@ class Drilldown:
         head.add_class("pw-x-crumb")
         head_cards = [self._attention_card, self._output_card]
         cards = [self._heads_card, self.neurons.box, self._parts_card, *head_cards, self._predictions_card]
-        self.box = w.VBox([self.hint, head, self.error, *cards])
+        self.box = w.VBox([self.hint, head, self.about, self.error, *cards])
         self.box.add_class("pw-x-side")
         self._arrange()
 
@@ -95,6 +95,7 @@ class Drilldown:
         with self._lock:
             self._drop_heads()
             self._about = self._inspector = None
+            self.about.say("")
             self.neurons.close()
             self._show(None)
             self.hint.say(_HINT)
@@ -111,11 +112,15 @@ class Drilldown:
             self._about = plan
             self._submit(lambda: self._prepare(plan))
 
-    def open(self, plan: Plan, metric: str, cell: Cell) -> None:
-        """Open a cell of a sweep; a cell that is a head opens as that head."""
+    def open(self, plan: Plan, metric: str, cell: Cell, about: Sequence[str | tuple[str, str]] = ()) -> None:
+        """Open a cell of a sweep; a cell that is a head opens as that head.
+
+        `about` tells, in parts of a line, in which pair of a dataset it is opened.
+        """
         with self._lock:
             self._drop_heads()
             self._about = plan
+            self.about.say(*about)
             opened = open_cell(self._handle, plan, metric, cell)
             position = opened.position
             self.neurons.open(opened)

@@ -311,6 +311,8 @@ class Explorer(HasShelf, w.VBox):
                 encoded = self._encoded = encode_prompts(pair, tokenizer, align=align_of(self._form.settings))
             except PromptError as error:
                 self._encoded = None
+                self._entry.dim(True)
+                self._aligning.dim(True)
                 self._complain(error)
                 return
             self._entry.warn_unknown(unknown_words(pair, encoded, tokenizer))
@@ -324,6 +326,7 @@ class Explorer(HasShelf, w.VBox):
             if encoded is not self._encoded:
                 return
             offer(self._entry, offers, self._handle)
+            self._entry.dim(False)
             if not self._pause.pending:
                 self._write_settings()
         self._replan()

@@ -18,6 +18,7 @@ from .choices import Choices, Prompts
 from .controls import Controls
 from .many import DatasetChoice
 from .offers import Offers, make_offers
+from .parameters import ParameterError
 from .prompts import PromptEntry
 from .screen import title_of
 from .sets import Sets
@@ -70,6 +71,7 @@ class Form:
     def plan(self, settings: dict[str, Any]) -> Plan:
         """Return the plan of settings; raises PatchError where they, or what stands in a field, cannot be run."""
         self.controls.subsets.check()
+        self.controls.parameters.check()
         plan = plan_of(self._handle, settings, self.choices, self.prompts_of, self.sets)
         self._tell(settings)
         return plan
@@ -128,6 +130,8 @@ class Form:
         if isinstance(error, SubsetError):
             self.controls.subsets.complain(error.setting, str(error))
             return ""
+        if isinstance(error, ParameterError):
+            return ""  # It is told where it stands.
         field = error.field if isinstance(error, PromptError) else None
         if isinstance(error, PromptError) and error.between:
             field = self.entry.edited or field

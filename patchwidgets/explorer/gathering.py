@@ -28,7 +28,7 @@ from .kept import key_of
 from .live import LiveMap
 from .slots import why_unavailable
 from .text import Line
-from .together import Together, joint_plan, overwritten, together_of, told
+from .together import Together, joint_plan, overwritten, spelled, together_of, told
 
 _LOG = logging.getLogger(__name__)
 _MOST = 32
@@ -231,11 +231,12 @@ def _why(error: BaseException) -> str:
 
 def _table(names: list[str], found: Together, unit: str) -> str:
     """Return the effects as a table; every text is text."""
-    rows = [(f"{name} alone", value) for name, value in zip(names, found.alone, strict=True)]
-    sums = [("sum of each alone", found.total), ("all together", found.joint), ("together \u2212 sum", found.excess)]
+    rows = [(f"{name} alone", signed(value)) for name, value in zip(names, found.alone, strict=True)]
+    excess = spelled(found.excess) if found.resolves else signed(0.0)
+    sums = [("sum of each alone", signed(found.total)), ("all together", signed(found.joint))]
     cells = "".join(
-        f'<tr class="{style}"><th scope="row">{escape(name)}</th><td>{signed(value)}</td></tr>'
-        for style, group in (("", rows), ("pw-x-sum", sums))
+        f'<tr class="{style}"><th scope="row">{escape(name)}</th><td>{value}</td></tr>'
+        for style, group in (("", rows), ("pw-x-sum", [*sums, ("together \u2212 sum", excess)]))
         for name, value in group
     )
     head = f'<tr><th scope="col">patched</th><th scope="col">{escape(unit)}</th></tr>'

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import ipywidgets as w
+from torch import Tensor
 
-from ..answers import nearest
+from ..answers import nearest, single
 from ..prompts import EncodedPair
 from ..spelling import shown_token
 from ..tokens import Rate, Tokenizer
@@ -83,6 +85,39 @@ class NearWords:
         if self._field.value == shown:
             text = with_line_breaks(shown)
             self._field.value = in_one_line(text[: found.start] + near + text[found.start + len(found.word) :])
+
+
+class Spaced:
+    """The offer of an answer with the space before it that was left out: a line and a button that enters it."""
+
+    def __init__(self, enter: Callable[[str], None]) -> None:
+        self.told, self.button = Line("pw-x-warning"), Near(enter)
+
+    def show(self, name: str = "", text: str = "", spaced: str | None = None) -> None:
+        """Offer `spaced` in place of the text in the field called `name`; None for nothing."""
+        self.button.offer(spaced)
+        if spaced is None:
+            self.told.say("")
+        else:
+            said = f"The {name} '{shown_token(text)}' has no space before it; here '{shown_token(spaced)}'"
+            self.told.say(f"{said} is more than ten times as likely.")
+
+
+def with_space(value: object, row: Tensor, tokenizer: Tokenizer) -> str | None:
+    """Return a token's text with a space before it, where that is another token and far likelier by logits [vocab].
+
+    None where it is not, and for what is no text.
+    """
+    if not isinstance(value, str) or not tokenizer.has_text or not value or value[0].isspace():
+        return None
+    plain, spaced = single(value, tokenizer), single(f" {value}", tokenizer)
+    if plain is None or spaced is None or row[spaced] - row[plain] < _FAR:
+        return None
+    return f" {value}"
+
+
+_FAR = math.log(10)
+"""Ten times as likely, as a difference of logits."""
 
 
 def near_words(pair: EncodedPair, tokenizer: Tokenizer, rate: Rate) -> dict[str, list[NearWord]]:

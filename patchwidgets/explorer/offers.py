@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..answers import Answer
+from ..answers import Answer, single
 from ..engine.handle import ModelHandle
 from ..engine.inspect import top_tokens
 from ..prompts import EncodedPair
-from .nearest import NearWord, near_words
+from .nearest import NearWord, near_words, with_space
 from .prompts import PromptEntry, TokenChoice
 from .varying import stated
 from .verdicts import verdict
@@ -53,6 +53,9 @@ def offer(entry: PromptEntry, offers: Offers, handle: ModelHandle) -> None:
     _choose(entry, entry.foil, offers.corrupted, _token(entry.answer.value, handle), handle)
     answers, foils = (_tokens(choice.value, handle) for choice in (entry.answer, entry.foil))
     entry.tell(verdict(handle, offers.rows, answers, foils), stated(offers.pair))
+    for name, row in zip(("answer", "foil"), offers.rows, strict=True):
+        choice = getattr(entry, name)
+        choice.spaced.show(name, choice.field.value, with_space(choice.value, row, handle.tokenizer))
     for name, words in entry.near.items():
         words.show(getattr(entry, name).value, offers.near[name])
 
@@ -72,8 +75,7 @@ def _tokens(value: Answer | None, handle: ModelHandle) -> list[int]:
 
 
 def _token(value: Answer | None, handle: ModelHandle) -> int | None:
-    """Return the id of an answer or foil when it is one token, else None."""
+    """Return the id of an answer or foil when it is one token that the model knows, else None."""
     if not isinstance(value, str):
         return value if isinstance(value, int) else None
-    ids = handle.tokenizer.encode(value) if handle.tokenizer.has_text else []
-    return ids[0] if len(ids) == 1 else None
+    return single(value, handle.tokenizer) if handle.tokenizer.has_text else None

@@ -13,7 +13,7 @@ from ..prompts import PromptPair
 from ..spelling import shown_token
 from .many import DatasetChoice
 from .menu import MENU
-from .nearest import Near, NearWords
+from .nearest import Near, NearWords, Spaced
 from .text import Line, in_one_line, named, with_line_breaks
 
 _CUSTOM = "your own"
@@ -34,7 +34,7 @@ class TokenChoice:
         self.pills.add_class("pw-x-pills")
         self.field.add_class("pw-x-field")
         named(self.field, label)
-        self.near = Near(self._enter_near)
+        self.near, self.spaced = Near(self._enter_near), Spaced(self._enter_near)
         self.auto = True
         self._picked: Answer | None = None
         self._texts: dict[int, str] = {}
@@ -42,7 +42,7 @@ class TokenChoice:
         self._on_change = on_change
         self.pills.observe(self._pick, "value")
         self.field.observe(self._type, "value")
-        self.box = w.Box([self.label, self.pills, self.field, self.near])
+        self.box = w.Box([self.label, self.pills, self.field, self.near, self.spaced.button])
         self.box.add_class("pw-x-choice")
 
     @property
@@ -56,6 +56,7 @@ class TokenChoice:
             self._silent = True
             try:
                 self._picked = None if isinstance(value, str) else value
+                self.spaced.show()
                 self.field.value = in_one_line(value if isinstance(value, str) else text or "")
                 self._mark(value if isinstance(value, int) else None)
             finally:
@@ -96,6 +97,7 @@ class TokenChoice:
             if self._silent:
                 return
             self._picked, self.auto = None, False
+            self.spaced.show()
             self._silent = True
             self.pills.value = None
             self._silent = False
@@ -147,7 +149,8 @@ class PromptEntry:
         tokens = w.Box([self.answer.box, self.foil.box])
         tokens.add_class("pw-x-tokens")
         self._one = [self.preset, *rows, tokens]
-        lines = [self.answer.error, self.foil.error, self.verdict, self.warning, self.note, self.stated]
+        spaced = [self.answer.spaced.told, self.foil.spaced.told]
+        lines = [self.answer.error, self.foil.error, *spaced, self.verdict, self.warning, self.note, self.stated]
         self._lines = lines
         self.box = w.VBox([head, *rows, tokens, many.told, *lines])
         self.box.add_class("pw-x-prompts")
@@ -218,6 +221,15 @@ class PromptEntry:
     def fold_too(self, part: w.Widget) -> None:
         """Hide another part with the fields."""
         self._one.append(part)
+
+    def dim(self, stale: bool) -> None:
+        """Show that the tokens offered are not of the prompts that are entered, or that they are again."""
+        for choice in (self.answer, self.foil):
+            choice.pills.disabled = stale
+            if stale:
+                choice.spaced.show()
+        if stale:
+            self.warn_unknown([])
 
     def tell(self, verdict: str, stated: str) -> None:
         """Say whether the model gets the prompts right, and what the pair varies."""

@@ -179,17 +179,26 @@ def name_of(settings: Settings) -> str:
 
     >>> name_of({"site": "z", "by": ["layer", "head"], "direction": "noise", "intervention": "zero", "metric": "prob"})
     'z_layer_head_zero_noise_prob'
+    >>> name_of({"site": "embed", "by": ["pos"], "direction": "noise", "metric": "prob",
+    ...          "intervention": {"name": "noise", "sigma": 1.5, "samples": 4}})
+    'embed_pos_noise_sigma_1.5_samples_4_noise_prob'
     """
-    what = settings["intervention"]
-    name = what["name"] if isinstance(what, dict) else what
     parts = [
         settings["site"],
         *settings["by"],
         *told(settings),
-        *([] if name == "patch" else [name]),
+        *_of_intervention(settings["intervention"]),
         settings["direction"],
     ]
     return re.sub(r"[^\w.-]+", "_", "_".join([*parts, settings["metric"]]))
+
+
+def _of_intervention(what: str | dict[str, Any]) -> list[str]:
+    """Return an intervention's name and its settings, but for a patch and for the numbers of a vector."""
+    if isinstance(what, str):
+        return [] if what == "patch" else [what]
+    held = {key: value for key, value in what.items() if key != "name" and not isinstance(value, list)}
+    return [what["name"], *(f"{key}_{str(value).lower()}" for key, value in held.items())]
 
 
 def free_path(folder: Path, name: str, ending: str) -> Path:

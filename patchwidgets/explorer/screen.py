@@ -19,7 +19,7 @@ from ..result import PatchResult
 from ..spelling import signed
 from ..stages import ordered_axes
 from .aligning import Aligning
-from .cell_pairs import CellPairs, place_of
+from .cell_pairs import CellPairs, named, place_of
 from .controls import Controls
 from .drilldown import Drilldown
 from .gathering import Gathering
@@ -138,7 +138,8 @@ class Screen:
             pair = plan.pairs[chosen]
             self.gathering.tokens.choose(chosen)
             one = plan if len(plan.pairs) == 1 else replace(plan, pairs=(pair,))
-            self._drilldown.open(one, self._metric, {axis: int(i) for axis, i in grid.key(*self._selected).items()})
+            cell = {axis: int(i) for axis, i in grid.key(*self._selected).items()}
+            self._drilldown.open(one, self._metric, cell, named(plan, chosen) if one is not plan else ())
 
     def _show_pairs(self, result: PatchResult) -> None:
         """Show the selected cell's pairs, where a dataset is swept."""

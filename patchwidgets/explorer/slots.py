@@ -99,7 +99,7 @@ def _shared(plan: Plan) -> Tokens:
     base, pairs = plan.patch.base, plan.pairs
     texts = shared_texts(pairs, base)
     differs = [any(_differs(pair, base, position) for pair in pairs) for position in range(len(texts[base]))]
-    return Tokens(texts["clean"], texts["corrupted"], plan.pair.bos_at, differs)
+    return Tokens(texts["clean"], texts["corrupted"], plan.pair.bos_at, differs, many=True)
 
 
 def _differs(pair: EncodedPair, base: str, position: int) -> bool:

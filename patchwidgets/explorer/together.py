@@ -12,15 +12,18 @@ import numpy as np
 from .. import words
 from ..engine.handle import ModelHandle
 from ..engine.plan import Plan, make_plan
-from ..interventions import Mean, Patch, Resample, Vector, Zero
+from ..interventions import Mean, Noise, Patch, Resample, Vector, Zero
 from ..joint import Joint
 from ..metrics import METRICS, tolerance
 from ..result import PatchResult
-from ..spelling import shown_token, signed
+from ..spelling import minus, shown_token, signed
 from ..spread import CONFIDENCE, DRAWS, pair_effects
 
 TOGETHER = "together"
 """The name of the set of all cells."""
+
+SLIGHT = 0.005
+"""A share of the gap that reads 0.00."""
 
 _STREAM = ("resid_pre", "resid_mid", "resid_post")
 _LINEAR = ("logit_diff", "logit")
@@ -81,6 +84,16 @@ class Together:
         """How much more all together move than that."""
         return self.joint - self.total
 
+    @property
+    def resolves(self) -> bool:
+        """Whether that is more than rounding."""
+        return abs(self.excess) > self.resolved
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the interval of that difference includes 0."""
+        return self.interval is not None and self.interval[0] <= 0 <= self.interval[1]
+
 
 def together_of(result: PatchResult) -> Together:
     """Return what a joint sweep's first metric says; its last set is all cells together."""
@@ -92,6 +105,15 @@ def together_of(result: PatchResult) -> Together:
         tuple(map(float, values[:-1])), float(values[-1]), _interval(result, raw), raw,
         error if raw else error / abs(clean - corrupted),
     )  # fmt: skip
+
+
+def spelled(value: float) -> str:
+    """Return a number with two decimals, or with two digits that are not 0 where those would read 0.00.
+
+    >>> spelled(0.256), spelled(-0.00031), spelled(0.0)
+    ('0.26', '\u22120.00031', '0.00')
+    """
+    return signed(value) if abs(value) >= SLIGHT or not value else minus(f"{value:.2g}")
 
 
 def _interval(result: PatchResult, raw: bool) -> tuple[float, float] | None:
@@ -117,11 +139,13 @@ def told(found: Together, plan: Plan, metric: str) -> list[str]:
     unit = f" ({words.unit(metric)})" if found.raw else " of the gap"
     sentences = [_excess(found, plan, unit)]
     if found.interval is not None:
-        low, high = (signed(end) for end in found.interval)
-        zero = found.interval[0] <= 0 <= found.interval[1]
+        low, high = (spelled(end) for end in found.interval)
         over = f"Over {len(plan.pairs)} pairs the {CONFIDENCE:.0%} interval of that difference is {low} to {high}"
-        sentences.append(f"{over}, which includes 0: it is not told apart from none." if zero else f"{over}.")
-    if metric not in _LINEAR and abs(found.excess) > found.resolved:
+        sentences.append(f"{over}, which includes 0: it is not told apart from none." if found.unsure else f"{over}.")
+    if plan.samples > 1 or isinstance(plan.intervention, (Noise, Resample)):
+        means = f"a mean of {plan.samples} random draws" if plan.samples > 1 else "one random draw"
+        sentences.append(f"Every effect is {means}: some of the difference is theirs.")
+    if metric not in _LINEAR and found.resolves:
         name = METRICS[metric].name.replace("_", " ") if metric in METRICS else metric
         sentences.append(
             f"Effects in {name} need not add up even of parts that act apart: it is no linear function of the logits."
@@ -130,26 +154,38 @@ def told(found: Together, plan: Plan, metric: str) -> list[str]:
 
 
 def _excess(found: Together, plan: Plan, unit: str) -> str:
-    if not abs(found.excess) > found.resolved:
+    if not found.resolves:
         return "Together they move what their own effects add up to, as far as the precision resolves."
-    more = found.excess > 0
+    more, patches = found.excess > 0, isinstance(plan.intervention, Patch)
+    depends = "what the change of one does depends on the change of the other"
     if found.raw:
-        side = "above" if more else "below"
-        return (
-            f"Together they move the metric to {abs(found.excess):.3g}{unit} {side} what their own effects add up to: "
-            "what the change of one does depends on the change of the other."
+        told = (
+            f"Together they move the metric to {spelled(abs(found.excess))}{unit} {'above' if more else 'below'} what "
+            "their own effects add up to"
         )
-    size = f"{abs(found.excess):.2f}{unit} {'more' if more else 'less'} than their own effects add up to"
-    if not isinstance(plan.intervention, Patch):
-        return f"Together they move the answer {size}: what the change of one does depends on the change of the other."
-    verb = "recover" if plan.patch.direction == "denoise" else "destroy"
+        return _with_why(told, depends, found, plan)
+    verb = ("recover" if plan.patch.direction == "denoise" else "destroy") if patches else "move the answer by"
+    if abs(found.excess) < SLIGHT:
+        return f"Together they {verb} what their own effects add up to, but for {spelled(abs(found.excess))}{unit}."
+    told = (
+        f"Together they {verb} {spelled(abs(found.excess))}{unit} {'more' if more else 'less'} than their own effects "
+        "add up to"
+    )
+    if not patches:
+        return _with_why(told, depends, found, plan)
     why = {
         ("recover", True): "a cell recovers more where the others are in place as well",
         ("recover", False): "a cell recovers less where the others are in place as well",
         ("destroy", True): "while the others are intact, losing a cell costs less",
         ("destroy", False): "once the others are lost, losing a cell costs less",
     }
-    return f"Together they {verb} {size}: {why[verb, more]}."
+    return _with_why(told, why[verb, more], found, plan)
+
+
+def _with_why(told: str, why: str, found: Together, plan: Plan) -> str:
+    """Return a sentence with its reason, but where the difference may be chance."""
+    chance = found.unsure or isinstance(plan.intervention, (Noise, Resample))
+    return f"{told}." if chance else f"{told}: {why}."
 
 
 def overwritten(plan: Plan, cells: Sequence[int]) -> list[str]:

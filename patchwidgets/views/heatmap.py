@@ -156,16 +156,19 @@ class Heatmap(View):
     def mean_sizes(self, axis: str) -> np.ndarray:
         """The mean of the absolute values per "row" or per "col"umn, [R] or [C]; NaN where no cell has a value.
 
+        It is NaN as well where a cell is pending: implied cells are known first, and a mean of theirs would be 0.
         Values are those of `quantity`. A mean of values with their signs would call a row nothing whose cells undo
         each other.
         """
         with self._lock:
             sizes = np.abs(self._arrays[self.quantity].astype("f8"))
+            pending = self._arrays["status"] == STATUSES.index("pending")
         there = np.isfinite(sizes)
         along = 1 if axis == "row" else 0
         count = there.sum(along)
         total = np.where(there, sizes, 0.0).sum(along)
-        return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0).astype("<f4")
+        known = (count > 0) & ~(pending & ~there).any(along)
+        return np.divide(total, count, out=np.full(count.shape, np.nan), where=known).astype("<f4")
 
     def _still(self) -> str:
         with self._lock:

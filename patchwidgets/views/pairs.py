@@ -13,9 +13,9 @@ from .base import View, position
 class PairStrip(View):
     """A dot per pair on a line of values, with zero, the pairs' mean and the mean's interval.
 
-    `pairs` is a list of {"value": a number, "clean": text, "corrupted": text}; `mean` and the interval's ends `low` and
-    `high`, None where there is none, stand on the same line. `unit` names the values, `note` is a line below. It is
-    hidden while there are no pairs.
+    `pairs` is a list of {"value": a number, "own": another or None, "clean": text, "corrupted": text}; `mean` and the
+    interval's ends `low` and `high`, None where there is none, stand on the same line. `unit` names the values, `own`
+    the other ones, which are told beside them. `note` is a line below. It is hidden while there are no pairs.
 
     >>> PairStrip(pairs=[{"value": 0.5, "clean": "a b", "corrupted": "a c"}], mean=0.5).pairs[0]["value"]
     0.5
@@ -23,6 +23,7 @@ class PairStrip(View):
 
     title = Unicode("").tag(sync=True)
     unit = Unicode("").tag(sync=True)
+    own = Unicode("").tag(sync=True)
     pairs = List(Dict()).tag(sync=True)
     mean = Float(None, allow_none=True).tag(sync=True)
     low = Float(None, allow_none=True).tag(sync=True)

@@ -95,9 +95,12 @@ def test_a_dataset_of_32_pairs(lab: Lab) -> None:
     strip.focus()
     strip.press("End")
     greatest = int(np.argmax(each))
-    expect(part(notebook, ".pw-pairs .pw-tip")).to_contain_text(f"pair {greatest}")
+    expect(part(notebook, ".pw-pairs .pw-tip")).to_contain_text(f"pair {greatest + 1} of 32")
+    expect(part(notebook, ".pw-pairs .pw-tip")).to_contain_text("of its own gap")
+    data_start = notebook.kernel_eval(f"data[{greatest}].clean[:32]")
     strip.press("Enter")
     notebook.wait_for(f"explorer._drilldown.opened.plan.pair.given[0] == data[{greatest}].clean")
+    expect(part(notebook, ".pw-x-side")).to_contain_text(f"Pair {greatest + 1} of 32: {data_start}")
     notebook.screenshot("dataset")
 
     part(notebook, ".pw-x-many select").select_option("one pair")

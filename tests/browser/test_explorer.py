@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests.browser.axe import check_accessible
 from tests.browser.harness import Lab, Notebook
 from tests.browser.measuring import Clicks, Measured, no_model_call, streaming, time_keys
 
@@ -210,6 +211,35 @@ def test_errors_are_told_beside_the_field(lab: Lab) -> None:
     expect(error).to_contain_text("<b>")
     notebook.screenshot("explorer_error")
     assert part(notebook, ".pw-x-root b").count() == 0
+
+
+def test_the_settings_of_an_intervention_stand_beside_it(lab: Lab) -> None:
+    notebook = open_explorer(lab, height=1300)
+    fields = part(notebook, ".pw-x-parameters")
+    expect(fields).to_be_hidden()
+    part(notebook, ".pw-x-bar select").nth(1).select_option(label="Gaussian noise")
+    samples = notebook.output(0).get_by_role("textbox", name="samples")
+    expect(notebook.output(0).get_by_role("textbox", name="sigma")).to_have_value("3")
+    expect(samples).to_have_value("10")
+    check_accessible(notebook.page, ".pw-x-root", "the settings of an intervention")
+    press(notebook, "Run")
+    notebook.wait_for("explorer.result is not None and explorer.result.provenance['samples'] == 10")
+
+    samples.press("Control+a")
+    samples.press_sequentially("2.")
+    expect(part(notebook, ".pw-x-told-parameter")).to_be_hidden()
+    samples.press("Enter")
+    expect(part(notebook, ".pw-x-told-parameter")).to_have_text("Samples must be a whole number, 1 or more, not '2.'.")
+    expect(part(notebook, ".pw-x-main.pw-x-stale")).to_have_count(0)
+    assert notebook.kernel_eval("explorer.result.provenance['samples']") == 10
+    samples.press("Backspace")
+    samples.press("Tab")
+    expect(part(notebook, ".pw-x-told-parameter")).to_be_hidden()
+    expect(part(notebook, ".pw-x-main .pw-title").first).to_contain_text("Gaussian noise (sigma 3.0, samples 2)")
+    notebook.screenshot("explorer_parameters", part(notebook, ".pw-x-root"))
+    press(notebook, "Undo")
+    expect(samples).to_have_value("10")
+    expect(part(notebook, ".pw-x-main .pw-title").first).to_contain_text("samples 10")
 
 
 def test_what_a_control_lacks_is_told_beside_it(lab: Lab) -> None:

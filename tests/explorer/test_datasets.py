@@ -46,7 +46,8 @@ def test_means_and_intervals_are_those_of_single_pairs(model, many, select):
     np.testing.assert_allclose(view.array("high")[~implied], high[~implied], rtol=0, atol=1e-4)
     assert np.isnan(view.array("low")[implied]).all()
     marks = np.frombuffer(view.marks, dtype=np.uint8).reshape(view.shape)
-    np.testing.assert_array_equal(marks == UNSURE, (low <= 0) & (high >= 0) & ~implied)
+    resolved = 1e-4  # of the gap, in float32
+    np.testing.assert_array_equal(marks == UNSURE, (low <= resolved) & (high >= -resolved) & ~implied)
     assert view.words["note"] == "Means over 10 pairs."
 
     select(view, 2, 10)
@@ -55,6 +56,10 @@ def test_means_and_intervals_are_those_of_single_pairs(model, many, select):
     assert [pair["value"] for pair in strip.pairs] == pytest.approx(each.tolist(), abs=1e-4)
     assert [pair["clean"] for pair in strip.pairs] == [pair.clean for pair in DATA]
     assert (strip.mean, strip.low, strip.high) == pytest.approx((mean[2, 10], low[2, 10], high[2, 10]), abs=1e-4)
+    own = (patched[:, 2, 10] - corrupted) / (clean - corrupted)
+    assert [pair["own"] for pair in strip.pairs] == pytest.approx(own.tolist(), abs=1e-4)
+    assert (strip.unit, strip.own) == ("recovered, of the mean gap", "recovered, of its own gap")
+    assert f"over the mean gap of the pairs, {(clean - corrupted).mean():.2f}, as the cell is" in strip.note
     assert f"Above 0 in {(each > 0).sum()} of 10 pairs." in strip.note
     assert many.selection.iloc[0].ci_low == pytest.approx(low[2, 10], abs=1e-4)
 
@@ -69,6 +74,15 @@ def test_a_pair_of_the_strip_opens_the_cell_in_that_pair(many, select):
     many.wait()
     assert many._drilldown.opened.plan.pair.given[0] == DATA[7].clean
     assert many._drilldown.opened.cell == {"layer": 2, "pos": 10}
+    about = many._drilldown.about.value
+    assert about.startswith("Pair 8 of 10: ")
+    assert DATA[7].clean[-30:] in about
+    assert DATA[7].corrupted[:30] in about
+    assert "measured in this pair alone, by its own gap" in about
+    own = many._screen.pairs.view.pairs[7]["own"]
+    parts = many._drilldown.parts
+    at = parts.columns["labels"].index("resid_pre")
+    assert parts.value(0, at)["normalized"] == pytest.approx(own, abs=1e-4)
     select(many._screen.map.view, 1, 10)
     assert many._screen.pairs.view.selected == 0
     assert many._screen.pairs.view.title == "layer 1, position 10: its 10 pairs"
@@ -113,8 +127,14 @@ def test_from_a_dataset_to_one_pair_and_back(explorer, select):
     assert "mean over 12 pairs of Induction" in explorer._shelf.view.entries[0]["detail"]
     select(explorer._screen.map.view, 1, 3)
     assert len(explorer._screen.pairs.view.pairs) == 12
+    assert "Pair 1 of 12: " in explorer._drilldown.about.value
+    columns = explorer._screen.map.view.columns
+    assert columns["varies"] == [clean == "\u2026" for clean in columns["clean"]]
+    assert any(columns["varies"])
     explorer._form.many.which.value = ""
     assert explorer.wait().n == 1
+    assert explorer._drilldown.about.value == ""
+    assert "varies" not in explorer._screen.map.view.columns
     assert explorer.settings == before
     assert explorer._screen.pairs.view.pairs == []
     assert explorer._entry.preset.layout.display is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 import patchwidgets as pw
 from patchwidgets import generators, stats
 from patchwidgets.explorer import gathering
+from patchwidgets.explorer.together import Together, spelled, told
 from patchwidgets.views import Heatmap, label_columns
 from tests import models
 from tests.explorer.conftest import end_meanwhile
@@ -418,11 +420,33 @@ def test_over_a_dataset_the_interval_is_of_the_difference(model):
     excess = effects[:, 2] - effects[:, 0] - effects[:, 1]
     clean, corrupted = (np.array([getattr(one, run) for one in alone]) for run in ("clean", "corrupted"))
     low, high = stats.bootstrap_normalized(excess + corrupted, corrupted, clean)
-    said = explorer._gathering.said.value.replace("\u2212", "-")
+    said = explorer._gathering.said.value
     assert f"{abs(excess.mean() / (clean - corrupted).mean()):.2f} of the gap" in said
-    assert f"Over 10 pairs the 95% interval of that difference is {low:.2f} to {high:.2f}" in said
+    assert f"Over 10 pairs the 95% interval of that difference is {spelled(low)} to {spelled(high)}" in said
     assert ("which includes 0" in said) == (low <= 0 <= high)
     explorer.close()
+
+
+@pytest.mark.parametrize(
+    ("joint", "interval", "said"),
+    [
+        (0.70005, None, "Together they move what their own effects add up to, as far as the precision resolves."),
+        (0.6997, None, "Together they recover what their own effects add up to, but for 0.0003 of the gap."),
+        (0.8, None, "more than their own effects add up to: a cell recovers more where"),
+        (0.8, (-0.1, 0.3), "Together they recover 0.10 of the gap more than their own effects add up to. Over 1 pairs"),
+        (0.8, (0.004, 0.3), "are in place as well. Over 1 pairs the 95% interval of that difference is 0.004 to 0.30."),
+    ],
+)  # fmt: skip
+def test_what_is_said_follows_from_the_difference_and_its_resolution(measured, joint, interval, said):
+    found = Together((0.5, 0.2), joint, interval, raw=False, resolved=1e-4)
+    assert said in " ".join(told(found, measured._screen.plan, "logit_diff"))
+
+
+def test_of_draws_no_reason_is_given(measured):
+    plan = replace(measured._screen.plan, intervention=pw.Noise(), samples=10)
+    said = " ".join(told(Together((0.5, 0.2), 0.8, None, raw=False, resolved=1e-4), plan, "logit_diff"))
+    assert "depends" not in said
+    assert said.endswith("Every effect is a mean of 10 random draws: some of the difference is theirs.")
 
 
 def test_a_map_that_does_not_gather_ignores_the_message():

@@ -40,6 +40,10 @@ def labels_of(explorer) -> dict[str, str]:
     return {value: label for label, value in explorer._controls.intervention.options}
 
 
+def values_of(explorer) -> dict[str, object]:
+    return {name: field.value for name, field in explorer._controls.parameters.fields.items()}
+
+
 def logit_diff(model, hook, put) -> float:
     """The corrupted run's logit difference with a hook of TransformerLens's own."""
     tokens = [model.tokenizer.encode(text.strip(), add_special_tokens=False)[0] for text in (DEMO.answer, DEMO.foil)]
@@ -144,7 +148,8 @@ def test_a_vector_is_an_entry_under_its_own_word(explorer, model, select):
     given = pw.Vector(np.linspace(-1, 1, model.cfg.d_model).tolist(), add=True)
     explorer.intervention = given
     assert explorer.intervention == given
-    assert labels_of(explorer)["vector"] == f"vector of {model.cfg.d_model} numbers, added"
+    assert labels_of(explorer)["vector"] == f"vector of {model.cfg.d_model} numbers"
+    assert explorer._controls.parameters.fields["add"].value is True
     result = measured(explorer)
     expected = pw.patch(model, DEMO, "resid_pre", intervention=given).wait()
     np.testing.assert_allclose(result.normalized.values, expected.normalized.values, rtol=0, atol=1e-6)
@@ -177,7 +182,8 @@ def test_settings_are_plain_and_reopen_a_vector(explorer, model):
 
 def test_an_object_stands_in_place_of_its_words_default(model):
     explorer = pw.explore(model, intervention=pw.Scale(0.0))
-    assert labels_of(explorer)["scale"] == "scale, factor 0.0"
+    assert values_of(explorer) == {"factor": "0"}
+    assert explorer.settings["intervention"] == {"name": "scale", "factor": 0.0}
     zeroed = measured(explorer)
     explorer._controls.intervention.value = "zero"
     np.testing.assert_allclose(zeroed.normalized.values, explorer.wait().normalized.values, rtol=0, atol=1e-6)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Metaspace
+from transformers import PreTrainedTokenizerFast
 
 import patchwidgets as pw
 from patchwidgets.encoding import encode_prompts
@@ -15,6 +20,7 @@ from patchwidgets.engine.handle import handle_of
 from patchwidgets.explorer.menu import MENU
 from patchwidgets.explorer.varying import stated
 from patchwidgets.presets import PRESETS
+from tests import models
 
 DEMO = PRESETS[0].pair
 
@@ -240,3 +246,72 @@ def test_a_name_of_several_tokens_gets_its_nearest(smollm2_folder: Path):
     explorer.wait()
     assert explorer._encoded.alignment is None
     explorer.close()
+
+
+def spaced(explorer, name):
+    """What is offered in place of an answer without its space: the line, and the button's words."""
+    found = getattr(explorer._entry, name).spaced
+    return said(found.told), found.button.description
+
+
+def test_an_answer_nobody_knows_has_no_rating(explorer):
+    assert "'Mary' is" in said(explorer._entry.verdict)
+    explorer._entry.answer.field.value = "Marylou"
+    explorer.wait()
+    assert "not in this model's vocabulary" in said(explorer._entry.answer.error)
+    assert said(explorer._entry.verdict).startswith("Corrupted: 'Anna' is")
+    assert "UNK" not in said(explorer._entry.verdict)
+
+
+def test_a_foil_without_its_space_is_offered_with_it_where_that_is_far_likelier():
+    """A tiny model whose words have a space of their own; which of them are likelier, its own logits say."""
+    words = ["[UNK]", "[BOS]", *(f"{lead}w{i}" for i in range(19) for lead in ("\u2581", ""))]
+    pieces = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    pieces.pre_tokenizer, pieces.decoder = Metaspace(prepend_scheme="never"), decoders.Metaspace(prepend_scheme="never")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, unk_token="[UNK]", bos_token="[BOS]")
+    with pytest.warns(UserWarning, match="bridged in place"):
+        model = pw.load_model(models.hugging_face(), tokenizer=tokenizer)
+    explorer = pw.explore(model, pw.PromptPair("w1 w2", "w3 w2"))
+    explorer.wait()
+    row = explorer._form.offers(explorer._encoded).rows[1]
+    gain = {i: float(row[words.index(f"\u2581w{i}")] - row[words.index(f"w{i}")]) for i in range(19)}
+    most, least = max(gain, key=gain.__getitem__), min(gain, key=gain.__getitem__)
+    assert gain[most] > math.log(10) > 0 > gain[least]
+
+    explorer._entry.foil.field.value = f"w{least}"
+    explorer.wait()
+    assert spaced(explorer, "foil") == ("", "")
+    explorer._entry.foil.field.value = f"w{most}"
+    explorer.wait()
+    told = f"The foil 'w{most}' has no space before it; here '\u00b7w{most}' is more than ten times as likely."
+    assert spaced(explorer, "foil") == (told, f"use \u00b7w{most}")
+    assert spaced(explorer, "answer") == ("", "")
+    assert f"'w{most}' is the model's" in said(explorer._entry.verdict)
+    explorer._entry.clean.value = ""
+    explorer.wait()
+    assert spaced(explorer, "foil") == ("", "")
+    explorer._entry.clean.value = "w1 w2"
+    explorer.wait()
+    press(explorer._entry.foil.spaced.button)
+    explorer.wait()
+    assert explorer.settings["foil"] == f" w{most}"
+    assert spaced(explorer, "foil") == ("", "")
+    explorer.close()
+
+
+def test_what_is_of_prompts_that_cannot_be_read_is_dimmed(explorer):
+    pills = [explorer._entry.answer.pills, explorer._entry.foil.pills]
+    explorer._entry.clean.value = "Mary"
+    explorer._entry.corrupted.value = ""
+    explorer.wait()
+    assert "pw-x-stale" in explorer._aligning.strip._dom_classes
+    assert [each.disabled for each in pills] == [True, True]
+    explorer._entry.corrupted.value = "Anna"
+    explorer.wait()
+    assert "pw-x-stale" not in explorer._aligning.strip._dom_classes
+    assert [each.disabled for each in pills] == [False, False]
+    explorer._entry.foil.field.value = "two words"
+    explorer.wait()
+    assert said(explorer._entry.foil.error)
+    assert "pw-x-stale" not in explorer._aligning.strip._dom_classes
+    assert [each.disabled for each in pills] == [False, False]

@@ -330,13 +330,23 @@ def test_a_copy_button_is_given_the_text_it_asks_for(monkeypatch: pytest.MonkeyP
 def test_means_are_of_absolute_values_of_the_cells_that_have_one() -> None:
     values = [[1.0, -1.0, np.nan], [0.0, np.nan, np.nan]]
     view = Heatmap(["0", "1"], HEADS, normalized=values, effect=[[2, 4, 6], [1, 1, 1]], status=[[0, 0, 3], [1, 4, 3]])
-    assert view.mean_sizes("row").tolist() == [1.0, 0.0]
+    assert np.isnan(view.mean_sizes("row")).all()  # The last cell of either is pending.
     columns = view.mean_sizes("col").tolist()
     assert columns[:2] == [0.5, 1.0]
     assert np.isnan(columns[2])
     view.quantity = "effect"
     assert view.mean_sizes("row").tolist() == [4.0, 1.0]
     assert floats(view.get_state(["col_means"])["col_means"]) == [1.5, 2.5, 3.5]
+
+
+def test_a_row_of_which_a_cell_is_pending_has_no_mean() -> None:
+    view = Heatmap(["0", "1"], HEADS, normalized=[[0, np.nan, np.nan], [0, 0.5, np.nan]], status=[[1, 3, 3], [1, 0, 4]])
+    assert np.isnan(view.mean_sizes("row")[0])
+    assert view.mean_sizes("row")[1] == 0.25
+    assert view.mean_sizes("col")[0] == 0
+    assert np.isnan(view.mean_sizes("col")[1:]).all()
+    view.update_cells([1, 2], [-1.0, 0.5], [0, 0], [0, 0], [0, 0])
+    np.testing.assert_allclose(view.mean_sizes("row"), [0.5, 0.25])
 
 
 def test_means_go_out_with_cells_with_a_grid_and_with_another_quantity() -> None:

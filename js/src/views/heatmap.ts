@@ -197,7 +197,8 @@ export class HeatmapView {
 
   #drawFoot(present: ReadonlySet<number>, over: boolean, marked: readonly number[]): void {
     const [side, words] = [this.#side.node, this.#state.get("words")];
-    this.#foot.replaceChildren(...foot(this.#scale, words, present, marked, this.#means, this.store.gathered.size > 0));
+    const [gathers, varies] = [this.store.gathered.size > 0, this.#plan.cells.some((cell) => cell.varies)];
+    this.#foot.replaceChildren(...foot(this.#scale, words, present, marked, this.#means, gathers, varies));
     side.hidden = this.#state.get("compact");
     this.#foot.hidden = side.hidden || this.#foot.textContent === "";
     if (side.hidden) return;

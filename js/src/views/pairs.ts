@@ -139,19 +139,32 @@ export class PairsView {
 
   readonly #id = `pw-pairs-${Math.random().toString(36).slice(2)}`;
 
+  #name(i: number): string {
+    return `pair ${i + 1} of ${this.#state.get("pairs").length}`;
+  }
+
+  /** The pair's other value, named; nothing where it has none. */
+  #own(i: number): { name: string; value: string }[] {
+    const { own } = this.#state.get("pairs")[i];
+    return own === null || own === undefined ? [] : [{ name: this.#state.get("own") ?? "", value: decimal(own) }];
+  }
+
   #said(i: number): string {
     const { value, clean, corrupted } = this.#state.get("pairs")[i];
-    return `pair ${i}, ${this.#state.get("unit")} ${decimal(value)}, clean: ${visible(clean)}, corrupted: ${visible(corrupted)}`;
+    const numbers = [{ name: this.#state.get("unit"), value: decimal(value) }, ...this.#own(i)];
+    const told = numbers.map((each) => `${each.name} ${each.value}`).join(", ");
+    return `${this.#name(i)}, ${told}, clean: ${visible(clean)}, corrupted: ${visible(corrupted)}`;
   }
 
   #show(i: number): void {
     const { value, clean, corrupted } = this.#state.get("pairs")[i];
     const lines = [
       { name: this.#state.get("unit"), value: decimal(value), strong: true },
+      ...this.#own(i),
       { name: visible(clean), value: "", className: "pw-clean pw-tip-text" },
       { name: visible(corrupted), value: "", className: "pw-corrupted pw-tip-text" },
     ];
-    this.#root.tip.show(() => this.#dots[i].getBoundingClientRect(), `pair ${i}`, lines);
+    this.#root.tip.show(() => this.#dots[i].getBoundingClientRect(), this.#name(i), lines);
     this.#dots.forEach((dot, k) => dot.classList.toggle("pw-dot-hot", k === i));
   }
 
