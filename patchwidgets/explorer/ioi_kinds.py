@@ -52,6 +52,19 @@ def pairs_of(handle: ModelHandle, clean: object, answer: Answer | None) -> dict[
     return {kind: _pair(handle, clean, answer, places, order, kind, (name, twice[0], *new)) for kind in IOI_KINDS}
 
 
+def drawn(pair: PromptPair) -> str:
+    """Return which names a pair's corrupted prompt has that its clean one has not, and why those; "" for none."""
+    clean, corrupted = (set(re.findall(r"\w+", str(text))) for text in (pair.clean, pair.corrupted))
+    new = [name for name in NAMES if name in corrupted - clean]
+    if not new:
+        return ""
+    first = "the first name" if len(new) == 1 else f"the first {len(new)} names"
+    return (
+        f"{' and '.join(new)}: {first} of patchwidgets' own list that the clean prompt does not have and that "
+        f"{'is' if len(new) == 1 else 'are'} as many tokens as the answer."
+    )
+
+
 def _pair(
     handle: ModelHandle, clean: str, answer: str, places: list[re.Match[str]], order: str, kind: str,
     names: tuple[str, ...],
