@@ -84,9 +84,13 @@ class Shelf:
         self.view.undo, self.view.redo = undo, redo
 
     def _ended(self, run: Run, _cells: object) -> None:
-        """Put a run that is over on the page. On the run's thread."""
-        if run.finished:
-            self.refresh()
+        """Put a run that is over on the page. On the run's thread.
+
+        The one on screen is put there by whoever publishes its result, and after it: what is listed can be saved.
+        """
+        with self._lock:
+            if run.finished and run is not self._current:
+                self.refresh()
 
     def refresh(self) -> None:
         """Show what is kept now."""
@@ -99,6 +103,7 @@ class Shelf:
                 current=next((entry.number for entry in entries if entry.run is self._current), -1),
                 a=self.view.a if self.view.a in numbers else -1,
                 b=self.view.b if self.view.b in numbers else -1,
+                removed=len(self._kept.removed),
             )
             self._compare()
 
@@ -116,6 +121,8 @@ class Shelf:
             elif action == "clear":
                 self._kept.clear(spare=self._current)
                 self.refresh()
+            elif action == "restore":
+                self._restore()
             elif entry is None:
                 return
             elif action == "show":
@@ -126,6 +133,13 @@ class Shelf:
             else:
                 setattr(self.view, action, -1 if getattr(self.view, action) == number else number)
                 self._compare()
+
+    def _restore(self) -> None:
+        many = len(self._kept.removed)
+        fit = self._kept.restore()
+        self.refresh()
+        if fit < many:
+            self.say(f"The newest {fit} of the {many} runs removed are back; the shelf holds no more.")
 
     def _show(self, entry: Entry) -> None:
         if entry.plan is None:
