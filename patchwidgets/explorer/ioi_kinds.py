@@ -58,10 +58,11 @@ def drawn(pair: PromptPair) -> str:
     new = [name for name in NAMES if name in corrupted - clean]
     if not new:
         return ""
-    first = "the first name" if len(new) == 1 else f"the first {len(new)} names"
+    one = len(new) == 1
     return (
-        f"{' and '.join(new)}: {first} of patchwidgets' own list that the clean prompt does not have and that "
-        f"{'is' if len(new) == 1 else 'are'} as many tokens as the answer."
+        f"{' and '.join(new)} {'is' if one else 'are'} drawn, whatever the corrupted prompt entered has: the first "
+        f"{'name' if one else f'{len(new)} names'} in patchwidgets' list that the clean prompt lacks, of as many "
+        "tokens as the answer."
     )
 
 

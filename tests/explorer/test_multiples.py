@@ -61,7 +61,7 @@ def test_every_kind_is_swept_and_counted(model, explorer):
     assert panel.chosen.value == ""
     assert len(explorer.shelf) == 6
     notes = [member.map.view.words["note"] for member in panel._members]
-    one, two = "Tom: the first name of patchwidgets' own list", "Tom and James: the first 2 names of patchwidgets' own"
+    one, two = "Tom is drawn, whatever the corrupted prompt", "Tom and James are drawn, whatever the corrupted prompt"
     assert [next((told for told in (one, two) if note.startswith(told)), "") for note in notes] == [
         one, two, "", "", two, "",
     ]  # fmt: skip
