@@ -245,7 +245,7 @@ class Explorer(HasShelf, w.VBox):
         for name, value in traits.items():
             setattr(self, name, value)
         if traits.get("result") is not None:
-            self._shelf.refresh()
+            self._shelf.published()
         self._drawing.show(self.result, self._screen.cell, self._screen.others)
 
     def _on_screen(self) -> Shown | None:

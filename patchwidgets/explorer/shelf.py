@@ -37,6 +37,7 @@ class Shelf:
         self._handle, self._form, self._lock, self._assign = handle, form, lock, assign
         self._kept, self._history = Kept(), History()
         self._current: Run | None = None
+        self._waits = False  # The run on screen is over, and its result is not published yet.
         self.view = ShelfView()
         self.comparison = Comparison()
         self.view.on_action(self._asked)
@@ -84,17 +85,22 @@ class Shelf:
         self.view.undo, self.view.redo = undo, redo
 
     def _ended(self, run: Run, _cells: object) -> None:
-        """Put a run that is over on the page. On the run's thread.
-
-        The one on screen is put there by whoever publishes its result, and after it: what is listed can be saved.
-        """
+        """Put a run that is over on the page; the one on screen once its result is published. On the run's thread."""
         with self._lock:
-            if run.finished and run is not self._current:
+            if run.finished and run is self._current:
+                self._waits = True
+            elif run.finished:
                 self.refresh()
+
+    def published(self) -> None:
+        """List the run on screen: its result is there now, so that what is listed can be saved."""
+        if self._waits:
+            self.refresh()
 
     def refresh(self) -> None:
         """Show what is kept now."""
         with self._lock:
+            self._waits = False
             entries = self._kept.entries
             numbers = {entry.number for entry in entries}
             shown = [{"id": entry.number, "name": name_of(entry), "detail": detail_of(entry)} for entry in entries]
