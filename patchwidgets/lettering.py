@@ -37,8 +37,8 @@ def settle(ax: Axes, grid: Grid, title: str, *, drop_numbers: bool) -> None:
 
 
 def literal(text: str) -> str:
-    """Keep matplotlib from reading a dollar sign as mathematics."""
-    return text.replace("$", r"\$")
+    """Keep matplotlib from reading a dollar sign as mathematics, and from drawing marks of direction."""
+    return text.replace("$", r"\$").replace("\u2068", "").replace("\u2069", "")
 
 
 _SIGNS = {"\n": "\u21b5", "\t": "\u2192"}

@@ -30,17 +30,22 @@ def _measured(result: PatchResult) -> str:
 
 
 def agreement(result: PatchResult) -> str:
-    """Return which engine it was and how its check came out, in a few words; nothing before there was one."""
+    """Return which engine it was and how its check came out, in a few words; nothing before there was one.
+
+    Cells of an earlier sweep passed the check of that one; of these, too, some are measured again now.
+    """
     if result.is_difference:
         return difference.of_both(result, agreement)
     check = result.check
+    reused = check.get("reused", 0)
+    parts = [f"{reused} cell{'s' if reused > 1 else ''} of an earlier sweep"] if reused else []
     if check.get("remeasured") and not check["wrong"]:
         many = check["remeasured"]
-        return f"{result.engine} engine, {many} {'cells agree' if many > 1 else 'cell agrees'} with hooks"
-    if not check["controls"]:
-        return f"{result.engine} engine, cells of an earlier sweep" if check.get("reused") else ""
-    runs = "control runs agree" if check["controls"] > 1 else "control run agrees"
-    return f"{result.engine} engine, {check['controls']} {runs}"
+        again = " measured again" if reused else ""
+        parts.append(f"{many} cells{again} agree with hooks" if many > 1 else f"{many} cell{again} agrees with hooks")
+    elif check["controls"]:
+        parts.append(f"{check['controls']} control {'runs agree' if check['controls'] > 1 else 'run agrees'}")
+    return ", ".join([f"{result.engine} engine", *parts]) if parts else ""
 
 
 def made_by(result: PatchResult) -> str:
@@ -80,7 +85,7 @@ def checked(result: PatchResult) -> str:
         f"{reused} cells were not run again: an earlier sweep wrote the same into the same runs, and had passed its "
         "check."
     )
-    return f"{told} {_remeasured(result)}" if result.check["controls"] else told
+    return f"{told} {_remeasured(result)}" if result.check["controls"] or result.check.get("remeasured") else told
 
 
 def _remeasured(result: PatchResult) -> str:

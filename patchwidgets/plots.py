@@ -41,9 +41,10 @@ def heatmap(
     Normalized effects are drawn where there are any, raw effects (in the metric's unit) where the gap is too small.
     `annot` writes the numbers, by default when there are at most 250 cells and they fit; `cmap` is any matplotlib
     colormap; `limit` the value of the strongest colour, by default 1, or the largest effect when raw. Cells known
-    without computing are hatched lightly, unavailable ones strongly, pending ones are blank. A column whose tokens
-    differ is labelled with both, the clean one above (left of, where labels are turned) the corrupted one. Without
-    `ax`, `pyplot=False` draws on a figure that pyplot does not know of: nothing shows it, and any thread may.
+    without computing are hatched lightly and have no number, unavailable ones are hatched strongly, pending ones are
+    blank. A column whose tokens differ is labelled with both, the clean one above (left of, where labels are turned)
+    the corrupted one. Without `ax`, `pyplot=False` draws on a figure that pyplot does not know of: nothing shows it,
+    and any thread may.
     """
     check_result(result)
     name = metric or result.metrics[0]
@@ -52,7 +53,10 @@ def heatmap(
     grid = grid_of(result)
     values, unit = _values(result, name, grid)
     strongest = limit if limit is not None else 1.0 if unit == _normal(result) else _largest(values)
-    numbers = _numbers(values, fmt) if annot or (annot is None and values.size <= _MOST_NUMBERS) else None
+    status = result.data["status"].values.reshape(-1)[grid.raster].reshape(grid.shape)
+    numbers = None
+    if annot or (annot is None and values.size <= _MOST_NUMBERS):
+        numbers = np.where(status == "implied", "", _numbers(values, fmt))
     if ax is None:
         size: dict[str, Any] = {"figsize": _figure_size(grid, numbers), "layout": "constrained"}
         ax = plt.subplots(**size)[1] if pyplot else Figure(**size).subplots()
@@ -64,14 +68,16 @@ def heatmap(
         annot=False if numbers is None else numbers, fmt="", linewidths=0.5, linecolor="white",
         annot_kws={"size": NUMBER_SIZE}, cbar_kws=bar, xticklabels=False, yticklabels=False,
     )  # fmt: skip
-    _hatch(ax, result, grid)
+    _hatch(ax, status)
     ax.set_xlabel(grid.columns["title"], fontsize=LABEL_SIZE)
     ax.set_ylabel(grid.row_title, fontsize=LABEL_SIZE)
     colour_bar = ax.collections[0].colorbar
     assert colour_bar is not None
     colour_bar.set_label(f"{name}: {unit}", fontsize=LABEL_SIZE)
     colour_bar.ax.tick_params(labelsize=LABEL_SIZE)
-    title = f"{words.title(result)}\n{result.provenance['model']}, {words.baselines(result.select(name))}"
+    shown = result.select(name)
+    told = [result.provenance["model"], words.targets(shown), words.baselines(shown)]
+    title = f"{words.title(result)}\n{'; '.join(filter(None, told))}"
     settle(ax, grid, literal(title), drop_numbers=annot is None)
     return ax
 
@@ -127,8 +133,7 @@ def _figure_size(grid: Grid, numbers: np.ndarray | None) -> tuple[float, float]:
     return max(3.6, width * cols + 1.7), max(2.4, height * rows + 1.5)
 
 
-def _hatch(ax: Axes, result: PatchResult, grid: Grid) -> None:
-    status = result.data["status"].values.reshape(-1)[grid.raster].reshape(grid.shape)
+def _hatch(ax: Axes, status: np.ndarray) -> None:
     for name, (hatch, colour) in _HATCHES.items():
         style: dict[str, Any] = {"fill": False, "hatch": hatch, "edgecolor": colour, "linewidth": 0.0}
         for row, col in np.argwhere(status == name):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import PatchError, quoted
+from .metrics import tolerance
 from .spelling import signed
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ def why_none(result: PatchResult) -> str:
         return "sets of cells have no order"
     if not np.isfinite(result.normalized.values[0]).any():
         return "there is no normalized effect to measure strength by"
+    gap = float(result.data["clean"].values[0] - result.data["corrupted"].values[0])
+    if abs(gap) <= tolerance(result.provenance["dtype"], gap):
+        return f"the two runs are {abs(gap):.2g} apart, which is not resolved at this precision"
     return ""
 
 

@@ -14,7 +14,7 @@ from .origins import agreement as agreement
 from .origins import checked, made_by, resolution
 from .origins import origin as origin
 from .sites import SITES
-from .spelling import ranges
+from .spelling import ranges, shown_token
 
 if TYPE_CHECKING:
     from .result import PatchResult
@@ -84,8 +84,11 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
 
 
 def title(result: PatchResult) -> str:
-    """Return what a result's map shows, and to what it was kept: "z by layer and head, ..., token 14 only"."""
-    return ", ".join(filter(None, [meaning(result.provenance)["title"], confined(result)]))
+    """Return what a result's map shows, to what it was kept, and what stands: "..., token 14 only"."""
+    p = result.provenance
+    window = f"windows of {p['window']} layers" if p.get("window", 1) > 1 else ""
+    stood = [f"standing in {runs}: {what}" for runs, what in _stood(p)]
+    return ", ".join(filter(None, [meaning(p)["title"], window, confined(result), *stood]))
 
 
 def confined(result: PatchResult) -> str:
@@ -152,6 +155,27 @@ def _and(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
+def targets(result: PatchResult) -> str:
+    """Return the answer and the foil that the metrics read: "answer \u00b7Mary, foil \u00b7Anna".
+
+    "" where they read none, and over a dataset whose pairs have answers of their own.
+    """
+    if result.is_difference:
+        return difference.of_both(result, targets)
+    p, read = result.provenance, [METRICS[name] for name in result.metrics if name in METRICS]
+    wanted = {"answer": any(one.needs_answer for one in read), "foil": any(one.needs_foil for one in read)}
+    if any(pair[name] != p["pairs"][0][name] for pair in p.get("pairs") or [] for name in wanted):
+        return ""
+    there = [name for name, needed in wanted.items() if needed and p.get(name)]
+    return ", ".join(f"{name} {_target(p[name])}" for name in there)
+
+
+def _target(target: dict[str, Any]) -> str:
+    text = target["text"] or str(target["token"])
+    parts = text.split(" or ")
+    return " or ".join(map(shown_token, parts if len(parts) == len(target.get("tokens") or "1") else [text]))
+
+
 def baselines(result: PatchResult) -> str:
     """Return the two runs' metrics in one line."""
     if result.is_difference:
@@ -177,11 +201,16 @@ def describe(result: PatchResult) -> str:
 
 def stands(provenance: dict[str, Any]) -> list[str]:
     """Return a sentence for everything that stands while the sweep runs."""
+    return [f"Standing in {runs} meanwhile: {what}." for runs, what in _stood(provenance)]
+
+
+def _stood(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return for everything that stands in which runs, and what it is and where: "noise (sigma 3.0) at embed"."""
     found = []
     for stand in provenance.get("standing") or []:
         runs = "both runs" if stand["runs"] == "both" else f"the {stand['runs']} run"
         where = "".join(f", {name} {_listed(stand[name])}" for name in _CHOICES if stand.get(name) is not None)
-        found.append(f"Standing in {runs} meanwhile: {_told(stand)} at {stand['site']}{where}.")
+        found.append((runs, f"{_told(stand)} at {stand['site']}{where}"))
     return found
 
 

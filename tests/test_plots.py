@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from transformer_lens.model_bridge import TransformerBridge
 
+import patchwidgets as pw
 from patchwidgets import words
 from patchwidgets.engine.patch import patch
 from patchwidgets.errors import PatchError
@@ -49,12 +50,19 @@ def drawn(ax: plt.Axes) -> np.ndarray:
     return np.ma.filled(ax.collections[0].get_array(), np.nan)
 
 
+def numbers(result: PatchResult, fmt: str) -> list[str]:
+    """The numbers of a figure's cells, row by row."""
+    cells = zip(result.normalized.values[0].ravel(), result.data["status"].values.ravel(), strict=True)
+    return ["" if status == "implied" else format(value, fmt) for value, status in cells]
+
+
 def test_the_values_drawn_are_the_results(result: PatchResult) -> None:
     ax = result.plot()
     assert isinstance(ax, plt.Axes)
     np.testing.assert_array_equal(drawn(ax), result.normalized.sel(metric="logit_diff").values)
     texts = [text.get_text() for text in ax.texts]
-    assert texts == [f"{value:z.2f}" for value in result.normalized.values[0].ravel()]
+    assert texts == numbers(result, "z.2f")
+    assert texts[:3] == ["", "", ""], "implied cells have no number"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1", "2"]
     assert [label.get_text() for label in ax.get_xticklabels()] == [
         "BOS", "w1", "w2", "w3\nw9", "w4", "w5\nw8", "w6",
@@ -93,10 +101,35 @@ def test_title_labels_and_bar_say_what_it_is(result: PatchResult) -> None:
     assert "important" not in title
 
 
+def test_answer_and_foil_are_named_where_the_metric_reads_them(result: PatchResult) -> None:
+    named = copy.deepcopy(result.provenance)
+    named["answer"] |= {"text": " Mary or  $x$", "tokens": [[1], [2]]}
+    named["foil"]["text"] = "\u05d0"
+    for metric, told in (("logit_diff", "; answer \u00b7Mary or \u00b7\\$x\\$, foil \u05d0; "), ("prob", "x\\$; prob")):
+        ax = PatchResult(result.data, named).plot(metric=metric)
+        ax.figure.canvas.draw()
+        assert told in " ".join(ax.get_title(loc="left").split())
+
+
+def test_what_stands_and_a_window_are_in_the_title(gpt2: TransformerBridge) -> None:
+    noise = pw.Standing("embed", pw.Noise(sigma=3.0, samples=2), runs="corrupted", positions=[2])
+    pair = pw.PromptPair(models.PAIR.clean, models.PAIR.clean, answer=models.PAIR.answer)
+    traced = patch(gpt2, pair, "mlp_out", metric="prob", window=2, standing=noise).wait()
+    ax = traced.plot()
+    told = (
+        "mlp_out by layer and token, clean into corrupted, windows of 2 layers, standing in the corrupted run: noise "
+        "(sigma 3.0, samples 2) at embed, positions 2"
+    )
+    assert " ".join(ax.get_title(loc="left").split()).startswith(told)
+    assert "foil" not in ax.get_title(loc="left")
+    title, page = ax._left_title.get_window_extent(), ax.figure.bbox
+    assert page.x0 <= title.x0 < title.x1 <= page.x1
+    assert title.y1 <= page.y1
+
+
 def test_numbers_can_be_turned_off_and_formatted(result: PatchResult) -> None:
     assert not list(result.plot(annot=False).texts)
-    values = result.normalized.values[0].ravel()
-    assert [text.get_text() for text in result.plot(fmt=".1f").texts] == [f"{value:z.1f}" for value in values]
+    assert [text.get_text() for text in result.plot(fmt=".1f").texts] == numbers(result, "z.1f")
 
 
 def test_it_draws_into_the_axes_it_is_given(result: PatchResult) -> None:

@@ -166,6 +166,10 @@ def test_raw_effects_have_none() -> None:
     assert find_stages(made(("layer", "pos"), np.ones((2, 2)) * 1e6, gap=1e-9)).words == (
         "there is no normalized effect to measure strength by"
     )
+    for dtype, gap, many in (("float32", 0.03, 1), ("bfloat16", 0.03, 0), ("bfloat16", -0.03, 0), ("bfloat16", 0.2, 1)):
+        found = find_stages(made(("layer", "pos"), np.ones((2, 2)), gap=gap, dtype=dtype))
+        assert len(found.found) == many
+        assert many or found.words == "the two runs are 0.03 apart, which is not resolved at this precision"
     same = made(("layer", "pos"), np.ones((2, 2)))
     assert find_stages(same - same).found == ()
 

@@ -137,6 +137,38 @@ def test_the_check_is_told_as_it_was(denoised: PatchResult, batches: int, told: 
         assert "unpatched rows gave the base run's logits within 2e-06; effects below" in words.origin(result)
 
 
+def test_answer_and_foil_are_told_where_a_metric_reads_them(gpt2: TransformerBridge, denoised: PatchResult) -> None:
+    answer, foil = (str(denoised.provenance[name]["text"]) for name in ("answer", "foil"))
+    assert words.targets(denoised) == f"answer {answer}, foil {foil}"
+    assert words.targets(denoised.select("prob")) == f"answer {answer}"
+    other = pw.PromptPair("w1 w2 w7 w4 w5 w6", "w1 w2 w9 w4 w8 w6", answer=models.PAIR.answer, foil="w22")
+    same = pw.PromptPair(other.clean, other.corrupted, answer=models.PAIR.answer, foil=models.PAIR.foil)
+    for pairs, told in (([models.PAIR, other], ""), ([models.PAIR, same], f"answer {answer}, foil {foil}")):
+        assert words.targets(patch(gpt2, pw.Dataset(pairs), "mlp_out", layers=[0]).wait()) == told
+    assert words.targets(patch(gpt2, models.PAIR, "z", metric="kl_clean").wait()) == ""
+    assert words.targets(denoised - denoised) == f"answer {answer}, foil {foil}"
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        ({"remeasured": 2}, "replay engine, 2 cells agree with hooks"),
+        (
+            {"remeasured": 2, "reused": 52, "controls": 0},
+            "replay engine, 52 cells of an earlier sweep, 2 cells measured again agree with hooks",
+        ),
+        ({"reused": 1, "controls": 0}, "replay engine, 1 cell of an earlier sweep"),
+        ({"reused": 3}, "replay engine, 3 cells of an earlier sweep, 1 control run agrees"),
+        ({"controls": 0}, ""),
+    ],
+)
+def test_what_was_checked_now_and_what_an_earlier_sweep_measured(
+    denoised: PatchResult, check: dict[str, object], told: str
+) -> None:
+    found = {"controls": 1, "worst_logit_difference": 0.0, "worst_difference": 0.0, "wrong": [], **check}
+    assert words.agreement(PatchResult(denoised.data, {**denoised.provenance, "check": found})) == told
+
+
 def test_units_are_the_metrics_own() -> None:
     found = [words.unit(name) for name in ("logit_diff", "logit", "logprob", "prob")]
     assert found == ["logits", "logits", "nats", "probability"]

@@ -72,6 +72,11 @@ export class Description {
     return this.#word("counted") && patched[i] > 0 ? `${effect[i]} of ${patched[i]}` : "";
   }
 
+  /** The same as a cell prints it; null where nothing is counted. */
+  get fraction(): ((i: number) => string) | null {
+    return this.#word("counted") ? (i) => this.#counts(i).replace(" of ", "/") : null;
+  }
+
   /** The same with what is counted. */
   #counted(i: number): string {
     const counts = this.#counts(i);

@@ -140,6 +140,8 @@ export interface ShelfState extends ViewState {
   a: number;
   b: number;
   told: string;
+  /** How many runs can be put back. */
+  removed?: number;
   undo: boolean;
   redo: boolean;
 }

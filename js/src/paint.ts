@@ -80,6 +80,8 @@ export interface Painting {
   awaited: boolean;
   compact: boolean;
   gathered: ReadonlySet<number>;
+  /** What a cell prints in place of its value; null where the value is printed. */
+  text: ((i: number) => string) | null;
 }
 
 /** Whether a value is so far past the scale's end that its colour alone would mislead. */
@@ -185,7 +187,7 @@ function flatGrounds(all: Canvas): void {
 }
 
 /** What stands on the cells: numbers, the marks of estimates, of values beyond the scale, of no value, of what is to come. */
-function marks({ g, cells, values, plan, span, scale, theme, awaited, compact, gap, snap }: Canvas): void {
+function marks({ g, cells, values, plan, span, scale, theme, awaited, compact, gap, snap, text }: Canvas): void {
   const ink = surface(theme);
   const print = printing(plan.edges[1], plan.cellH);
   const worth = scale.limit * (compact ? WORTH_PRINTING.compact : WORTH_PRINTING.full);
@@ -207,7 +209,8 @@ function marks({ g, cells, values, plan, span, scale, theme, awaited, compact, g
     } else {
       g.fillStyle = scale.ink(value);
       if (status === STATUS.estimated) dots(g, x, y, w, h);
-      if (print && Math.abs(value) >= worth) g.fillText(printed(value, scale.limit, print.room), cx, cy + 0.5);
+      const told = print && Math.abs(value) >= worth ? (text?.(i) ?? printed(value, scale.limit, print.room)) : "";
+      if (print && told && told.length <= print.room) g.fillText(told, cx, cy + 0.5);
       if (beyond(value, scale.limit)) corner(g, x + w - 2, y + 2, Math.min(5, w / 3));
       if (cells.unsure(i)) circle(g, x, y + h, Math.min(w, h), scale.ink(value));
       if (cells.ring(i) === 1 || cells.ring(i) === 2) ring(g, x, y, w, h, scale.ink(value), cells.ring(i) === 2);

@@ -98,13 +98,18 @@ export class HeatmapStore extends Store {
     return Boolean(this.model.get("gathers")) && !this.model.withoutKernel;
   }
 
-  /** Gathers a cell or lets it go; with `from`, gathers all from that cell to this one. The kernel says what counts. */
+  /**
+   * Gathers a cell or lets it go; with `from`, gathers all from that cell to this one. The first cell takes the selected
+   * one along. The kernel says what counts.
+   */
   gather(row: number, col: number, from?: readonly [number, number]): void {
     const { cols } = this.cells;
     const now = new Set(this.gathered);
     const [fromRow, fromCol] = from ?? [row, col];
     if (!from && now.delete(row * cols + col)) this.gathered = now;
     else {
+      const [r, c] = this.selected;
+      if (!from && !now.size && c !== undefined) now.add(r * cols + c);
       for (let r = Math.min(row, fromRow); r <= Math.max(row, fromRow); r++)
         for (let c = Math.min(col, fromCol); c <= Math.max(col, fromCol); c++) now.add(r * cols + c);
       this.gathered = now;

@@ -29,7 +29,7 @@ class PredictionsStore extends Store {
 class ShelfStore extends Store {
   constructor(model: Model<ShelfState>) {
     super();
-    this.watch(model, ["entries", "current", "a", "b", "told"], "traits");
+    this.watch(model, ["entries", "current", "a", "b", "told", "removed"], "traits");
   }
 }
 

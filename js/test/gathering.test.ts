@@ -30,6 +30,23 @@ test("Ctrl, Cmd and Space gather a cell and let it go; a plain click opens", () 
   expect(model.sent[3]).toEqual({ type: "select", row: 0, col: 0 });
 });
 
+test.each(["Ctrl", "Space"])(
+  "the first cell gathered by %s takes the selected one along, a later one does not",
+  (how) => {
+    const { model, root } = mount(heatmapState({ gathers: true }));
+    click(root, 1, 2);
+    if (how === "Ctrl") click(root, 1, 3, { ctrlKey: true });
+    else for (const key of ["ArrowRight", " "]) press(gridOf(root), key);
+    expect(model.sent[1]).toEqual({ type: "gather", row: 1, col: 3 });
+    expect(live(root)).toContain("2 cells gathered");
+    click(root, 1, 2, { ctrlKey: true });
+    expect(live(root)).toContain("1 cell gathered");
+    click(root, 2, 3, { ctrlKey: true });
+    expect(live(root)).toContain("2 cells gathered");
+    expect(active(root)).toContain(", gathered");
+  },
+);
+
 test("Shift gathers all from the cell that was last clicked", () => {
   const { model, root } = mount(heatmapState({ gathers: true }));
   click(root, 2, 2);

@@ -153,6 +153,8 @@ describe("intervals in a heatmap", () => {
     );
     const tip = [...root.querySelectorAll(".pw-tip-line")].map((line) => line.textContent);
     expect(tip).toEqual(["share of kinds0.10", "measured", "2 of 3 kinds that reach it"]);
+    const printed = drawn(root.querySelector("canvas")!).flatMap(({ what, text }) => (what === "text" ? [text] : []));
+    expect(printed.slice(0, 3)).toEqual(["2/3", "2/2", "2/4"]);
     press(grid, "t");
     const cells = [...root.querySelectorAll(".pw-table td")].map((node) => node.textContent);
     expect(cells.slice(0, 5)).toEqual(["0.00", "0.10 (2 of 3)", "0.20 (2 of 2)", "0.30", "0.10 (2 of 4)"]);

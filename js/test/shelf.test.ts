@@ -23,8 +23,7 @@ describe("shelf", () => {
 
   test("says what was asked for, once each", () => {
     const { model, root } = mount(state);
-    for (const label of ["Bring back run 1", "Compare run 1 as B", "Remove run 2", "Remove all"])
-      named(root, label).click();
+    for (const label of ["Bring back run 1", "Compare run 1 as B", "Remove run 2", "Clear"]) named(root, label).click();
     expect(model.sent).toEqual([
       { type: "show", id: 1 },
       { type: "b", id: 1 },
@@ -40,6 +39,35 @@ describe("shelf", () => {
     await nextFrame();
     expect(document.activeElement?.getAttribute("aria-label")).toBe("Compare run 1 as B");
     expect(document.activeElement?.getAttribute("aria-pressed")).toBe("true");
+  });
+
+  test("what was removed can be brought back, and nothing is cleared where only the run on screen is left", async () => {
+    const { model, root } = mount(state);
+    expect(named(root, "Bring back the")).toBeUndefined();
+    named(root, "Clear").focus();
+    model.set("removed", 2);
+    model.set("entries", [entries[1]]);
+    await nextFrame();
+    expect(named(root, "Clear")).toBeUndefined();
+    expect(document.activeElement).toBe(named(root, "Bring back the 2 runs removed last"));
+    named(root, "Bring back the 2").click();
+    expect(model.sent).toEqual([{ type: "restore", id: -1 }]);
+    model.set("removed", 1);
+    model.set("entries", []);
+    await nextFrame();
+    expect(named(root, "Bring back the run removed last").textContent).toBe("Bring back");
+  });
+
+  test("a long list stays where it was scrolled, until another run comes", async () => {
+    const { model, root } = mount(state);
+    const list = () => root.querySelector(".pw-shelf-list")!;
+    list().scrollTop = 40;
+    model.set("current", 2);
+    await nextFrame();
+    expect(list().scrollTop).toBe(40);
+    model.set("entries", [{ ...entries[0], id: 3 }, ...entries]);
+    await nextFrame();
+    expect(list().scrollTop).toBe(0);
   });
 
   test("an empty shelf says what it is for", () => {

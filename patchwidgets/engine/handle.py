@@ -80,6 +80,11 @@ class ModelHandle:
         return EMBEDDED if location == str(embedded.folder()) else location
 
     @property
+    def revision(self) -> str | None:
+        """The commit of the Hub that the model is of; None where that is not known."""
+        return getattr(getattr(self.bridge.original_model, "config", None), "_commit_hash", None)
+
+    @property
     def dtype(self) -> str:
         """The type of the weights, e.g. "float32"."""
         return str(next(self.bridge.parameters()).dtype).removeprefix("torch.")

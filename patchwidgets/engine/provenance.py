@@ -21,11 +21,11 @@ _PACKAGES = ("patchwidgets", "torch", "transformer-lens", "transformers")
 
 def make_provenance(handle: ModelHandle, plan: Plan, encode: Encode) -> dict[str, Any]:
     """Return the settings of a sweep as JSON-ready data. `encode` gives the prompts of another dataset."""
-    pair, config = plan.pair, getattr(handle.bridge.original_model, "config", None)
+    pair = plan.pair
     return {
         "model": handle.name,
         "location": handle.location,
-        "revision": getattr(config, "_commit_hash", None),
+        "revision": handle.revision,
         "dtype": handle.dtype,
         "device": str(handle.device),
         "weights": "processed" if getattr(handle.bridge, "compatibility_mode", False) else "raw",

@@ -62,7 +62,7 @@ class Against:
         self.comparison = Comparison()
         self.tokens, self.progress, self.error = Line("pw-x-warning"), Line("pw-x-dim"), Line("pw-x-error")
         title = Line("pw-x-title")
-        other = " (another checkpoint)" if first.name == self._handle.name else ""
+        other = _called_alike(first, self._handle) if first.name == self._handle.name else ""
         title.say("A: ", (first.name, "pw-x-name"), "B: ", (self._handle.name, "pw-x-name"), (other, "pw-x-dim"))
         about = Line("pw-x-dim", text=f"B has {self._handle.summary}. What is opened behind a cell is A's.")
         self.box = w.VBox([title, about, self.tokens, self.error, self.progress, self.comparison.box])
@@ -213,6 +213,13 @@ class Against:
             return ""
         ours, theirs = self._read(self._first, settings), self._read(self._handle, settings)
         return tokens_told((self._first.name, ours), (self._handle.name, theirs))
+
+
+def _called_alike(first: ModelHandle, other: ModelHandle) -> str:
+    """Return what is known of two models of one name: a name says nothing of the weights."""
+    one, two = first.revision, other.revision
+    known = one is not None and two is not None
+    return "(the same name and revision)" if known and one == two else f"(the same name{', another revision' * known})"
 
 
 def tokens_told(a: tuple[str, EncodedPair], b: tuple[str, EncodedPair]) -> str:

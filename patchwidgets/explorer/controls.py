@@ -86,6 +86,7 @@ class Controls:
         self.parameters = Parameters(lock, self._parameter_changed)
         self.site.observe(self._site_changed, "value")
         self.intervention.observe(self._intervention_changed, "value")
+        self.direction.observe(lambda _: self.subsets.tell(), "value")
         for control in (self.by, self.direction, self.metric):
             control.observe(self._changed, "value")
         self.run.on_click(lambda _: on_run())

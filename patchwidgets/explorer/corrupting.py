@@ -12,7 +12,7 @@ from ..encoding import encode_prompts
 from ..engine.handle import ModelHandle
 from ..errors import PatchError
 from ..prompts import PromptPair
-from .ioi_kinds import SAME_ANSWER, WORDS, pairs_of
+from .ioi_kinds import SAME_ANSWER, WORDS, drawn, pairs_of
 from .kinds import Kind, Kinds
 from .sets import IOI_TASKS
 from .settings import PROMPTS
@@ -43,13 +43,16 @@ def kinds_of(handle: ModelHandle, settings: dict[str, Any], stop: Callable[[], b
     if not pairs:
         found = token_kinds(handle, settings, stop)
         return Kinds(found.found, " ".join(filter(None, [why, found.told])))
-    entered = {kind: {name: getattr(pair, name) for name in PROMPTS} for kind, pair in pairs.items()}
-    return Kinds([_of_names(kind, {**settings, "alignment": None, **each}) for kind, each in entered.items()])
+    made = []
+    for kind, pair in pairs.items():
+        entered = {name: getattr(pair, name) for name in PROMPTS}
+        made.append(_of_names(kind, {**settings, "alignment": None, **entered}, drawn(pair)))
+    return Kinds(made)
 
 
-def _of_names(kind: str, settings: dict[str, Any]) -> Kind:
+def _of_names(kind: str, settings: dict[str, Any], note: str = "") -> Kind:
     uncounted = "both prompts call for the same answer" if kind in SAME_ANSWER else ""
-    return Kind(kind, f"{kind}: {WORDS[kind]}", settings, uncounted)
+    return Kind(kind, f"{kind}: {WORDS[kind]}", settings, uncounted, note)
 
 
 def _first_choice(handle: ModelHandle, clean: str) -> Answer:

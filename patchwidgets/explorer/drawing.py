@@ -19,6 +19,7 @@ class Drawing:
     def __init__(self) -> None:
         self._result: PatchResult | None = None
         self._cell: dict[str, Any] = {}
+        self._gathered = 0
         self.open = w.ToggleButton(False, description="Draw the experiment", tooltip="the three runs, drawn")
         self.open.layout.align_self = "flex-start"
         self.hint = Line("pw-x-dim")
@@ -28,13 +29,31 @@ class Drawing:
         self.box.add_class("pw-x-drawing")
         self._draw()
 
-    def show(self, result: PatchResult | None, cell: Mapping[str, Any]) -> None:
-        """Draw a result's experiment: of the selected cell where there is one, else of the sweep."""
-        self._result, self._cell = result, dict(cell)
+    def show(self, result: PatchResult | None, cell: Mapping[str, Any], gathered: int = 0) -> None:
+        """Draw a result's experiment: of the open cell where there is one, else of the sweep.
+
+        `gathered` is how many others are gathered: they are not drawn, which is said.
+        """
+        self._result, self._cell, self._gathered = result, dict(cell), gathered
         self._draw()
 
     def _draw(self) -> None:
         result = self._result if self.open.value else None
-        self.hint.say(_HINT if self.open.value and result is None else "")
+        self.hint.say(self._told(result) if self.open.value else "")
         self.picture.value = "" if result is None else result.diagram(**self._cell).svg()
         self.picture.layout.display = "none" if result is None else None
+
+    def _told(self, result: PatchResult | None) -> str:
+        if result is None:
+            return _HINT
+        if not self._gathered:
+            return ""
+        named = ", ".join(f"{axis} {index}" for axis, index in self._cell.items())
+        drawn = f"the open cell, {named}" if self._cell else "the sweep, as no cell is open"
+        others = "other " if self._cell else ""
+        many = (
+            f"the {others}cell gathered is"
+            if self._gathered == 1
+            else f"the {self._gathered} {others}cells gathered are"
+        )
+        return f"Drawn is {drawn}; {many} not."

@@ -126,6 +126,7 @@ class Explorer(HasShelf, w.VBox):
         super().__init__(parts)
         self._still = Still(group, lambda task: self._worker.submit(lambda: self._guarded(task)))
         self.observe(lambda change: self._still.keep(change["new"]), "result")
+        self.observe(lambda _: self._saving.clear(), "result")
         for name in ("pw-x-root", self._still.mark):
             self.add_class(name)
         self._entry.set(pair, self._handle.tokenizer.text)
@@ -243,7 +244,9 @@ class Explorer(HasShelf, w.VBox):
     def _publish(self, **traits: Any) -> None:
         for name, value in traits.items():
             setattr(self, name, value)
-        self._drawing.show(self.result, self._screen.cell)
+        if traits.get("result") is not None:
+            self._shelf.published()
+        self._drawing.show(self.result, self._screen.cell, self._screen.others)
 
     def _on_screen(self) -> Shown | None:
         with self._lock:  # Another result comes together with its settings and its cell.
@@ -304,6 +307,7 @@ class Explorer(HasShelf, w.VBox):
             self._write_settings()
             if self._form.many.asked is not None:
                 self._encoded = None
+                self._controls.subsets.tell()
                 self._worker.submit(lambda: self._guarded(self._replan))
                 return
             try:
@@ -317,6 +321,7 @@ class Explorer(HasShelf, w.VBox):
                 return
             self._entry.warn_unknown(unknown_words(pair, encoded, tokenizer))
             self._aligning.show(encoded, (pair.clean, pair.corrupted))
+            self._controls.subsets.tell()
         self._worker.submit(lambda: self._guarded(lambda: self._offer(encoded)))
 
     def _offer(self, encoded: EncodedPair) -> None:

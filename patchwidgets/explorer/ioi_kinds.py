@@ -52,6 +52,20 @@ def pairs_of(handle: ModelHandle, clean: object, answer: Answer | None) -> dict[
     return {kind: _pair(handle, clean, answer, places, order, kind, (name, twice[0], *new)) for kind in IOI_KINDS}
 
 
+def drawn(pair: PromptPair) -> str:
+    """Return which names a pair's corrupted prompt has that its clean one has not, and why those; "" for none."""
+    clean, corrupted = (set(re.findall(r"\w+", str(text))) for text in (pair.clean, pair.corrupted))
+    new = [name for name in NAMES if name in corrupted - clean]
+    if not new:
+        return ""
+    one = len(new) == 1
+    return (
+        f"{' and '.join(new)} {'is' if one else 'are'} drawn, whatever the corrupted prompt entered has: the first "
+        f"{'name' if one else f'{len(new)} names'} in patchwidgets' list that the clean prompt lacks, of as many "
+        "tokens as the answer."
+    )
+
+
 def _pair(
     handle: ModelHandle, clean: str, answer: str, places: list[re.Match[str]], order: str, kind: str,
     names: tuple[str, ...],

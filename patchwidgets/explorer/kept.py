@@ -62,6 +62,7 @@ class Kept:
 
     def __init__(self) -> None:
         self._runs: OrderedDict[Hashable, Entry] = OrderedDict()
+        self._removed: dict[Hashable, Entry] = {}
         self._count = 0
 
     @property
@@ -97,14 +98,29 @@ class Kept:
             self._runs.popitem(last=False)
 
     def remove(self, number: int) -> None:
-        """Forget a run: it is measured again when it is asked for again."""
-        for key in [key for key, entry in self._runs.items() if entry.number == number]:
-            del self._runs[key]
+        """Take a run away: it is measured again when it is asked for again, unless it was restored."""
+        self._take({key: entry for key, entry in self._runs.items() if entry.number == number})
 
     def clear(self, spare: Run | None = None) -> None:
-        """Forget every run, but for `spare` while it is under way."""
-        left = [(key, entry) for key, entry in self._runs.items() if entry.run is spare and not entry.run.finished]
-        self._runs = OrderedDict(left)
+        """Take every run away that is over, but for `spare`."""
+        self._take({key: entry for key, entry in self._runs.items() if entry.run.finished and entry.run is not spare})
+
+    def _take(self, entries: dict[Hashable, Entry]) -> None:
+        for key in entries:
+            del self._runs[key]
+        self._removed = {key: entry for key, entry in entries.items() if entry.run.complete} or self._removed
+
+    @property
+    def removed(self) -> list[Entry]:
+        """What was taken away last, the newest first, without what has been measured again since."""
+        return [entry for key, entry in reversed(self._removed.items()) if key not in self._runs]
+
+    def restore(self) -> int:
+        """Put what was taken away last back in its place, the newest as far as there is room; return how many runs."""
+        fit = {id(entry) for entry in self.removed[: self.room]}
+        there = [*self._runs.items(), *((key, entry) for key, entry in self._removed.items() if id(entry) in fit)]
+        self._runs, self._removed = OrderedDict(sorted(there, key=lambda each: each[1].number)), {}
+        return len(fit)
 
     @property
     def room(self) -> int:

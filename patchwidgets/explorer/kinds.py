@@ -15,12 +15,14 @@ class Kind:
         title: the line above its map.
         settings: whole settings of the Explorer.
         uncounted: why the cells it finds are not counted with those of the others, "" where they are.
+        note: what else is to be known of its prompts, in sentences.
     """
 
     name: str
     title: str
     settings: dict[str, Any]
     uncounted: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _KINDS = (
         "Mary",
         "John",
         "Where the repeated name is first given varies, and nothing else; both prompts call for the same answer, so "
-        "read the raw effects.",
+        "shares of their gap say little. A cell's tooltip and the table to save have its effect in the metric's unit.",
     ),
     _kind("DCD", "Tom", "Anna", "Tom", "Who the names are, and the place of the repeated name, both vary."),
 )

@@ -65,7 +65,7 @@ class _Member:
             return ""
         why = self.kind.uncounted or ("there is no normalized effect" if small_gaps(result) else "")
         left = [f"Not counted: {why}."] if why else []
-        return " ".join([f"{baselines(result)}.", *small_gaps(result), *left])
+        return " ".join(filter(None, [self.kind.note, f"{baselines(result)}.", *small_gaps(result), *left]))
 
 
 class Multiples:

@@ -161,7 +161,12 @@ class Saving:
             self._say("", str(error))
             return None
 
+    def clear(self) -> None:
+        """Take back what was told: it was of another result."""
+        self._say("", "")
+
     def _pressed(self, name: str) -> None:
+        self._say(f"Writing {KINDS[name].label} \u2026", "")
         try:
             path = self.write(name)
         except PatchError as error:

@@ -222,6 +222,12 @@ class Screen:
         return {} if flat < 0 or self.plan is None else self.plan.cell(flat)
 
     @property
+    def others(self) -> int:
+        """How many cells are gathered beside the selected one."""
+        selected = None if self._selected is None else self._flat(self._selected)
+        return sum(flat != selected for flat in self.gathering.cells)
+
+    @property
     def _chosen(self) -> list[int]:
         """The cells that the selection is of: the gathered ones, else the selected one."""
         cells = self.gathering.cells or ([] if self._selected is None else [self._flat(self._selected)])

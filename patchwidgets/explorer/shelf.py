@@ -37,6 +37,7 @@ class Shelf:
         self._handle, self._form, self._lock, self._assign = handle, form, lock, assign
         self._kept, self._history = Kept(), History()
         self._current: Run | None = None
+        self._waits = False  # The run on screen is over, and its result is not published yet.
         self.view = ShelfView()
         self.comparison = Comparison()
         self.view.on_action(self._asked)
@@ -84,13 +85,22 @@ class Shelf:
         self.view.undo, self.view.redo = undo, redo
 
     def _ended(self, run: Run, _cells: object) -> None:
-        """Put a run that is over on the page. On the run's thread."""
-        if run.finished:
+        """Put a run that is over on the page; the one on screen once its result is published. On the run's thread."""
+        with self._lock:
+            if run.finished and run is self._current:
+                self._waits = True
+            elif run.finished:
+                self.refresh()
+
+    def published(self) -> None:
+        """List the run on screen: its result is there now, so that what is listed can be saved."""
+        if self._waits:
             self.refresh()
 
     def refresh(self) -> None:
         """Show what is kept now."""
         with self._lock:
+            self._waits = False
             entries = self._kept.entries
             numbers = {entry.number for entry in entries}
             shown = [{"id": entry.number, "name": name_of(entry), "detail": detail_of(entry)} for entry in entries]
@@ -99,6 +109,7 @@ class Shelf:
                 current=next((entry.number for entry in entries if entry.run is self._current), -1),
                 a=self.view.a if self.view.a in numbers else -1,
                 b=self.view.b if self.view.b in numbers else -1,
+                removed=len(self._kept.removed),
             )
             self._compare()
 
@@ -116,6 +127,8 @@ class Shelf:
             elif action == "clear":
                 self._kept.clear(spare=self._current)
                 self.refresh()
+            elif action == "restore":
+                self._restore()
             elif entry is None:
                 return
             elif action == "show":
@@ -126,6 +139,13 @@ class Shelf:
             else:
                 setattr(self.view, action, -1 if getattr(self.view, action) == number else number)
                 self._compare()
+
+    def _restore(self) -> None:
+        many = len(self._kept.removed)
+        fit = self._kept.restore()
+        self.refresh()
+        if fit < many:
+            self.say(f"The newest {fit} of the {many} runs removed are back; the shelf holds no more.")
 
     def _show(self, entry: Entry) -> None:
         if entry.plan is None:

@@ -14,7 +14,7 @@ from ..engine.plan import choose
 from ..errors import PatchError, quoted
 from ..prompts import EncodedPair
 from ..sites import Site, get_site
-from ..spelling import ranges
+from ..spelling import ranges, shown_token
 from .text import Line, named
 
 AXES = {"layers": "layer", "positions": "pos"}
@@ -25,6 +25,7 @@ Chosen = list[int] | None
 _RANGE = re.compile(r"(\d+)\s*[-\u2013:]\s*(\d+)")
 _EXAMPLES = {"layers": "0-3, 8", "positions": "2, 5-7, or a token such as Mary"}
 _NAMES = {"layers": "layers", "positions": "tokens"}
+_SPELLED = 8
 
 
 class SubsetError(PatchError):
@@ -203,6 +204,24 @@ class Subsets:
                 field.value = "" if why else ranges(self._chosen[name])
                 field.placeholder = f"no {_NAMES[name]} here" if why else f"all {_NAMES[name]}"
                 field.tooltip = why or f"the {_NAMES[name]} to sweep, all where empty: {_EXAMPLES[name]}"
-            self.told.say(" ".join(filter(None, (why_none(self._site, name) for name in AXES))))
+            self.tell()
         finally:
             self._silent = False
+
+    def tell(self) -> None:
+        """Say which tokens of the prompt on show the chosen positions are; other prompts keep the positions."""
+        with self._lock:
+            none = [why_none(self._site, name) for name in AXES]
+            self.told.say(" ".join(filter(None, [*none, self._tokens()])))
+
+    def _tokens(self) -> str:
+        chosen, found = self.settings["positions"], self._pair()
+        if chosen is None or found is None:
+            return ""
+        pair, base = found
+        texts = pair.texts(base)
+        if not all(-len(texts) <= at < len(texts) for at in chosen):
+            return ""
+        listed = [f"{at} '{shown_token(texts[at])}'" for at in chosen[:_SPELLED]]
+        more = [f"{len(chosen) - _SPELLED} more"] if len(chosen) > _SPELLED else []
+        return f"Kept to {', '.join([*listed, *more])} of the {base} prompt. Other prompts keep these positions."

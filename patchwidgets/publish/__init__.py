@@ -19,16 +19,15 @@ __all__ = ["render_page", "write_page"]
 def write_page(result: PatchResult, path: Path) -> Path:
     """Write a result as one self-contained page, whole or not at all, and return the path."""
     p = result.provenance
-    prompts = [f"{run.capitalize()}: {_prompt(p, run)}" for run in ("clean", "corrupted")]
+    intro = [f"{run.capitalize()}: {_prompt(p, run)}" for run in ("clean", "corrupted")]
+    intro += [*filter(None, [words.targets(result)]), words.baselines(result)]
     details = [
         ("In words", result.describe()),
         ("Where the numbers come from", json.dumps(p, indent=2, ensure_ascii=False)),
     ]
     if not result.is_difference:
         details.append(("Code that measures them again", result.code()))
-    page = render_page(
-        words.title(result), [heatmap_of(result)], intro=[*prompts, words.baselines(result)], details=details
-    )
+    page = render_page(words.title(result), [heatmap_of(result)], intro=intro, details=details)
     with written_whole(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path

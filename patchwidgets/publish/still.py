@@ -18,7 +18,8 @@ def still_of(result: PatchResult) -> str:
     """
     traits = heatmap_traits(result)
     said = traits["words"]
-    lines = [f"{said['title']}: {said['unit']}", words.baselines(result.select(result.metrics[0]))]
+    result = result.select(result.metrics[0])
+    lines = [f"{said['title']}: {said['unit']}", *filter(None, [words.targets(result)]), words.baselines(result)]
     if traits["columns"]["kind"] == "labels" and result.provenance.get("n", 1) == 1:
         lines += [f"{name}: {' '.join(map(shown_token, result.provenance['texts'][name]))}" for name in NAMES]
     legend = [said[name] for name in ("high", "near_zero", "negative") if name in said]

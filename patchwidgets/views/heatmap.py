@@ -285,7 +285,10 @@ class Heatmap(View):
             self._gathering = lock
 
     def _gather(self, message: dict[str, Any]) -> None:
-        """Gathers a place or lets it go; from a place named as well, [row, column], gathers all to this one."""
+        """Gathers a place or lets it go; from a place named as well, [row, column], gathers all to this one.
+
+        The first place takes the selected one along: who selects one and then adds another means both.
+        """
         (rows, cols), start = self.shape, message.get("from")
         row, col = position(message, "row", rows), position(message, "col", cols)
         if row is None or col is None:
@@ -298,7 +301,9 @@ class Heatmap(View):
             if ends is None:
                 return
             down, across = (range(min(a, b), max(a, b) + 1) for a, b in zip(ends, (row, col), strict=True))
-            self.gathered = list(dict.fromkeys([*self.gathered, *(r * cols + c for r in down for c in across)]))
+            chosen = [self.selected[0] * cols + self.selected[1]] if start is None and self.selected else []
+            there = self.gathered or [each for each in chosen if each < rows * cols]
+            self.gathered = list(dict.fromkeys([*there, *(r * cols + c for r in down for c in across)]))
         for listener in self._gatherers:
             listener(list(self.gathered))
 

@@ -11,7 +11,8 @@ from ..errors import PatchError
 from .base import View
 
 _NEEDED = {"id", "name", "detail"}
-_ACTIONS = ("show", "remove", "a", "b", "clear", "undo", "redo")
+_WHOLE = ("clear", "restore", "undo", "redo")
+_ACTIONS = ("show", "remove", "a", "b", *_WHOLE)
 
 
 class ShelfView(View):
@@ -19,8 +20,8 @@ class ShelfView(View):
 
     `entries` holds `{"id", "name", "detail"}`, newest first: a number, what was measured and the rest of the line, as
     plain texts. `current` is the id of the one on screen, `a` and `b` the two chosen to compare, -1 for none. `told` is
-    a line below. `undo` and `redo` say whether the keys for them do anything. An entry that lacks a part raises
-    `PatchError`.
+    a line below. `removed` is how many runs can be put back. `undo` and `redo` say whether the keys for them do
+    anything. An entry that lacks a part raises `PatchError`.
 
     >>> ShelfView([{"id": 1, "name": "z by layer and head, denoise", "detail": "52 cells"}]).entries[0]["id"]
     1
@@ -31,6 +32,7 @@ class ShelfView(View):
     a = Int(-1).tag(sync=True)
     b = Int(-1).tag(sync=True)
     told = Unicode("").tag(sync=True)
+    removed = Int(0).tag(sync=True)
     undo = Bool(False).tag(sync=True)
     redo = Bool(False).tag(sync=True)
 
@@ -46,7 +48,7 @@ class ShelfView(View):
     def on_action(self, callback: Callable[[str, int], None]) -> Callable[[], None]:
         """Calls `callback(action, id)` for what was asked on the page; returns what ends that.
 
-        Actions are "show", "remove", "a", "b" with an entry's id, and "clear", "undo", "redo" with -1.
+        Actions are "show", "remove", "a", "b" with an entry's id, and "clear", "restore", "undo", "redo" with -1.
         """
         return self._listen(callback)
 
@@ -54,8 +56,7 @@ class ShelfView(View):
         action, entry = message.get("type"), message.get("id", -1)
         if action not in _ACTIONS or not isinstance(entry, int) or isinstance(entry, bool):
             return
-        whole = action in ("clear", "undo", "redo")
-        if entry == -1 if whole else any(entry == known["id"] for known in self.entries):
+        if entry == -1 if action in _WHOLE else any(entry == known["id"] for known in self.entries):
             self._tell(action, entry)
 
 

@@ -65,6 +65,15 @@ def test_cells_are_gathered_and_patched_together(lab: Lab) -> None:
     root.get_by_role("button", name="Clear", exact=True).first.click()
     expect(root.locator(".pw-x-gathering")).to_be_hidden()
 
+    plot = root.locator(".pw-x-main .pw-heatmap .pw-plot").first
+    for row, col, keys in ((3, 14, []), (1, 4, ["ControlOrMeta"])):  # the open cell is gathered with the next one
+        plot.click(
+            position={"x": box["width"] * (col + 0.5) / cols, "y": box["height"] * (row + 0.5) / rows}, modifiers=keys
+        )
+    notebook.wait_for("explorer.selection[['layer', 'pos']].values.tolist() == [[3, 14], [1, 4]]")
+    told = "Drawn is the open cell, layer 3, pos 14; the other cell gathered is not."
+    expect(root.locator(".pw-x-drawing")).to_contain_text(told)
+
 
 def test_a_prompt_of_markup_is_drawn_as_text(lab: Lab) -> None:
     notebook = lab.open_notebook([DRAW])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.axe import check_accessible
 from tests.browser.harness import Lab, Notebook
 from tests.browser.test_explorer import open_explorer, part, press, table
 
@@ -118,6 +119,7 @@ def test_what_is_on_screen_is_saved_and_its_code_copied(lab: Lab) -> None:
     expect(part(notebook, ".pw-x-error").filter(has_text="There is no whole result")).to_be_visible()
     press(notebook, "Run")
     expect(part(notebook, ".pw-shelf-line")).to_have_count(1)
+    notebook.wait_for("explorer.result is not None")
     press(notebook, "CSV")
     written = lab.workspace / "resid_pre_layer_pos_denoise_logit_diff.csv"
     expect(part(notebook, ".pw-x-line").filter(has_text=f"Written: {written}")).to_be_visible()
@@ -127,3 +129,35 @@ def test_what_is_on_screen_is_saved_and_its_code_copied(lab: Lab) -> None:
     button(notebook, "Copy code")
     expect(part(notebook, ".pw-x-save .pw-copy-button")).to_have_text("Copied")
     assert notebook.page.evaluate("navigator.clipboard.readText()") == notebook.kernel_eval("explorer.result.code()")
+    told = part(notebook, ".pw-x-line").filter(has_text="Written: ")
+    press(notebook, "CSV")
+    expect(told).to_contain_text("_2.csv")
+    press(notebook, "Noise")
+    expect(told).to_have_count(0)
+
+
+def test_a_shelf_is_cleared_and_brought_back_and_a_long_one_scrolls(lab: Lab) -> None:
+    notebook = open_explorer(lab, height=2400)
+    run_both(notebook)
+    lines, shelf = part(notebook, ".pw-shelf-line"), part(notebook, ".pw-shelf-list")
+    button(notebook, "Clear: remove all runs but the one on screen")
+    expect(lines).to_have_count(1)
+    expect(lines).to_have_attribute("aria-current", "true")
+    back = notebook.output(0).get_by_role("button", name="Bring back the run removed last")
+    expect(back).to_be_focused()
+    back.press("Enter")
+    expect(lines).to_have_count(2)
+    expect(back).to_have_count(0)
+    short = shelf.evaluate("list => list.clientHeight")
+    for count, site in enumerate(("z", "attn", "mlp", "q", "k", "v", "resid mid", "resid post", "embed"), 3):
+        press(notebook, site)
+        expect(lines).to_have_count(count)
+    shown, whole = shelf.evaluate("list => [list.clientHeight, list.scrollHeight]")
+    assert short < shown < whole - 20
+    lines.last.scroll_into_view_if_needed()
+    at = shelf.evaluate("list => list.scrollTop")
+    assert at > 0
+    button(notebook, "Compare run 1 as A")
+    expect(part(notebook, ".pw-shelf .pw-note")).to_have_text("Choose B to compare.")
+    assert shelf.evaluate("list => list.scrollTop") == at
+    check_accessible(notebook.page, ".pw-x-shelf", "a long shelf")

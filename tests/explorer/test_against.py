@@ -52,6 +52,25 @@ def test_every_number_is_that_of_patch_on_each_alone(both, model, changed):
     assert said(both._against.tokens) == ""
 
 
+def test_what_is_known_of_two_models_of_one_name_is_said(both, model, changed):
+    title = both._against.box.children[0]
+    assert said(title).endswith("(the same name)")
+    configs = [each.original_model.config for each in (model, changed)]
+    for revisions, told in (
+        (("a", "b"), "(the same name, another revision)"),
+        (("a", "a"), "(the same name and revision)"),
+    ):
+        for config, revision in zip(configs, revisions, strict=True):
+            config._commit_hash = revision
+        try:
+            explorer = pw.explore(model, against=changed)
+            assert said(explorer._against.box.children[0]).endswith(told)
+            explorer.close()
+        finally:
+            for config in configs:
+                config._commit_hash = None
+
+
 def test_one_minus_the_other(both, model, changed):
     both.run()
     both.wait()

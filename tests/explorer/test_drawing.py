@@ -33,12 +33,19 @@ def test_folded_it_draws_nothing_and_unfolded_what_is_on_screen(explorer, select
 
 
 def test_the_selected_cell_is_drawn_whatever_is_gathered(measured, select):
-    measured._drawing.open.value = True
+    drawing = measured._drawing
+    drawing.open.value = True
     for row, col in ((1, 4), (3, 14)):
         measured._map.view._handle({"type": "gather", "row": row, "col": col})
-    assert measured._drawing.picture.value == measured.result.diagram().svg()
+    assert drawing.picture.value == measured.result.diagram().svg()
+    assert "Drawn is the sweep, as no cell is open; the 2 cells gathered are not." in drawing.hint.value
     select(measured._map.view, 2, 14)
-    assert measured._drawing.picture.value == measured.result.diagram(layer=2, pos=14).svg()
+    assert drawing.picture.value == measured.result.diagram(layer=2, pos=14).svg()
+    assert "Drawn is the open cell, layer 2, pos 14; the 2 other cells gathered are not." in drawing.hint.value
+    select(measured._map.view, 3, 14)
+    assert "Drawn is the open cell, layer 3, pos 14; the other cell gathered is not." in drawing.hint.value
+    measured._gathering.clear_button.click()
+    assert drawing.hint.value == ""
 
 
 def test_a_new_map_draws_its_own(measured, select):

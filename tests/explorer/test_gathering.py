@@ -96,6 +96,19 @@ def test_the_selection_has_a_row_per_gathered_cell_and_then_the_selected_one(mea
     assert measured._map.view.gathered == []
 
 
+def test_the_first_cell_gathered_takes_the_open_one_along(measured, select):
+    select(measured._map.view, *A)
+    gather(measured, *B)
+    assert cells_of(measured) == [A, B]
+    gather(measured, *A)
+    assert cells_of(measured) == [B]
+    gather(measured, 2, 10)
+    assert cells_of(measured) == [B, (2, 10)]
+    measured._gathering.clear_button.click()
+    gather(measured, *A)
+    assert cells_of(measured) == [A]
+
+
 def test_a_range_is_gathered_from_the_keyboards_cell(measured):
     gather(measured, 3, 12, **{"from": [2, 11]})
     assert cells_of(measured) == [(2, 11), (2, 12), (3, 11), (3, 12)]

@@ -60,6 +60,11 @@ def test_every_kind_is_swept_and_counted(model, explorer):
     assert "Not counted: both prompts call for the same answer." in panel._members[3].map.view.words["note"]
     assert panel.chosen.value == ""
     assert len(explorer.shelf) == 6
+    notes = [member.map.view.words["note"] for member in panel._members]
+    one, two = "Tom is drawn, whatever the corrupted prompt", "Tom and James are drawn, whatever the corrupted prompt"
+    assert [next((told for told in (one, two) if note.startswith(told)), "") for note in notes] == [
+        one, two, "", "", two, "",
+    ]  # fmt: skip
     tokens = {run: model.to_tokens(run)[0] for run in (CLEAN, *(pair.corrupted for pair in made.values()))}
     first = {kind: int((tokens[CLEAN] != tokens[pair.corrupted]).int().argmax()) for kind, pair in made.items()}
     assert set(first.values()) == {2, 10}

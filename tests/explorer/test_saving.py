@@ -150,3 +150,33 @@ def test_what_is_saved_between_two_results_is_one_of_them(done, here, name):
         assert json.loads(file.read_text())["direction"] == direction
     else:
         assert file.read_text() == results[direction].diagram().mermaid()
+
+
+def test_what_was_told_goes_with_the_result_it_was_of(done, here):
+    for direction in ("noise", "denoise"):  # one that is measured, and one that is on the shelf
+        assert "Written: " in press(done, "csv")
+        done.settings = {"direction": direction}
+        assert done._saving.told.value == ""
+        done.wait()
+
+
+def test_why_nothing_was_written_goes_when_there_is_a_result(explorer, here):
+    press(explorer, "csv")
+    assert "There is no whole result" in explorer._saving.error.value
+    explorer.run()
+    explorer.wait()
+    assert explorer._saving.error.value == ""
+
+
+def test_a_file_being_written_is_told_and_the_buttons_work(done, here, monkeypatch):
+    told, written = [], pd.DataFrame.to_csv
+
+    def write(*given, **more):
+        told.append(done._saving.told.value)
+        assert not any(button.disabled for button in done._saving.buttons.values())
+        return written(*given, **more)
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", write)
+    assert "Written: " in press(done, "csv")
+    assert len(told) == 1
+    assert "Writing CSV \u2026" in told[0]

@@ -10,6 +10,7 @@ import pytest
 
 import patchwidgets as pw
 from patchwidgets.errors import FileError
+from patchwidgets.explorer import kept
 from patchwidgets.explorer.entry_words import clock
 from patchwidgets.presets import PRESETS
 from tests import models
@@ -134,9 +135,63 @@ def test_removing_and_clearing_forget_the_run(two, ask):
     assert listed(two) == [3, 2]
     assert two._run is not run
     ask("clear")
-    assert two.shelf == []
-    assert two.result is not None
+    assert listed(two) == [3]
+    assert two._shelf.view.current == 3
+    assert two._run is two._shelf.entries[0].run
     two._shelf.view._handle({"type": "show", "id": 99})
+
+
+def test_what_was_removed_last_is_brought_back_in_its_place(two, ask, broken):
+    two.settings = {"site": "z"}
+    two.wait()
+    view, results = two._shelf.view, two.shelf
+    assert view.removed == 0
+    ask("remove", 1)
+    assert (listed(two), view.removed) == ([3, 2], 1)
+    ask("clear")
+    assert (listed(two), view.removed) == ([3], 1)
+    ask("clear")  # removes nothing, and leaves what was removed before
+    assert view.removed == 1
+    broken("patchwidgets")
+    ask("restore")
+    assert (listed(two), view.removed) == ([3, 2], 0)
+    assert [result.provenance for result in two.shelf] == [result.provenance for result in results[:2]]
+    ask("restore")
+    assert listed(two) == [3, 2]
+    ask("show", 2)
+    assert two.settings["site"] == "resid_pre"
+    np.testing.assert_array_equal(two.result.data["patched"], results[1].data["patched"])
+
+
+def test_what_was_measured_again_meanwhile_is_not_brought_back_twice(two, ask):
+    ask("remove", 1)
+    two.settings = {"direction": "denoise"}
+    two.wait()
+    assert (listed(two), two._shelf.view.removed) == ([3, 2], 0)
+    ask("restore")
+    assert listed(two) == [3, 2]
+
+
+def test_no_more_is_brought_back_than_the_shelf_holds(two, ask, monkeypatch):
+    two.settings = {"site": "z"}
+    two.wait()
+    ask("clear")
+    monkeypatch.setattr(kept, "_MOST", 2)
+    ask("restore")
+    assert listed(two) == [3, 2]
+    assert two._shelf.view.told == "The newest 1 of the 2 runs removed are back; the shelf holds no more."
+
+
+def test_what_the_shelf_lists_is_on_screen_and_can_be_saved(explorer):
+    """The line of a run comes after its result: a button pressed at once finds it."""
+    found = []
+    explorer._shelf.view.observe(lambda change: found.append((len(change["new"]), explorer.result)), "entries")
+    for direction in ("denoise", "noise"):
+        explorer.settings = {"direction": direction}
+        explorer.run()
+        explorer.wait()
+    assert [many for many, _ in found if many] == [1, 2]
+    assert all(result.direction.direction == way for (_, result), way in zip(found, ("denoise", "noise"), strict=True))
 
 
 def compared(explorer):
@@ -440,9 +495,10 @@ def test_a_folder_is_never_overwritten(two, explorer, tmp_path):
         two.save_shelf(tmp_path / "none" / "shelf")
     (tmp_path / "empty").mkdir()
     two.save_shelf(tmp_path / "empty")
-    explorer._shelf.view._handle({"type": "clear"})
+    for number in listed(two):
+        two._shelf.view._handle({"type": "remove", "id": number})
     with pytest.raises(pw.PatchError, match="the shelf is empty"):
-        explorer.save_shelf(tmp_path / "more")
+        two.save_shelf(tmp_path / "more")
 
 
 def _index(folder, change):

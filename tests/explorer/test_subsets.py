@@ -78,6 +78,31 @@ def test_what_is_typed_is_what_patch_measures(explorer, model):
     assert explorer._aligning.box.layout.display is None  # the map no longer has every token
 
 
+def test_the_tokens_chosen_are_told_for_every_prompt(explorer):
+    told = explorer._controls.subsets.told
+    fields(explorer)["positions"].value = "Anna, to"
+    kept = "Kept to 2 '{}', 6 'to', 14 'to' of the {} prompt. Other prompts keep these positions."
+    assert said(told) == kept.format("Anna", "corrupted")
+    explorer._controls.direction.value = "noise"
+    assert said(told) == kept.format("Mary", "clean")
+    explorer._entry.clean.value = DEMO.clean.replace("Mary", "Lucy")
+    explorer.wait()
+    assert said(told) == kept.format("Lucy", "clean")
+    explorer.settings = {"positions": list(range(10))}
+    assert ", 7 'the', 2 more of the clean prompt." in said(told)
+    explorer._entry.preset.value = "Capitals"
+    explorer.wait()
+    assert said(told) == ""  # they do not exist there, which stands beside
+    explorer.settings = {"positions": [-1], "dataset": {"name": "IOI, ABA", "n": 4}}
+    explorer.wait()
+    assert said(told) == ""
+    explorer.settings = {"dataset": None}
+    explorer.wait()
+    assert said(told) == "Kept to -1 'is' of the clean prompt. Other prompts keep these positions."
+    explorer.settings = {"positions": None}
+    assert said(told) == ""
+
+
 def test_a_cell_of_a_subset_opens_as_itself(explorer, select):
     explorer.settings = {"layers": [1, 3], "positions": [2, 14]}
     explorer.run()
@@ -161,7 +186,7 @@ def test_a_field_that_does_not_apply_says_why(explorer):
     explorer._controls.site.value = "resid_pre"
     explorer.wait()
     assert not layers.disabled
-    assert said(explorer._controls.subsets.told) == ""
+    assert said(explorer._controls.subsets.told).startswith("Kept to 2 'Anna' of")
     assert not explorer._controls.by.disabled
     assert (explorer.settings["layers"], explorer.settings["positions"]) == ([1], [2])
 

@@ -74,6 +74,7 @@ def test_the_numbers_are_the_result_s_under_its_tokens() -> None:
         ["0", "0", "0.26", "\u22121.40"],
         ["1", "", "0.00", "\u00d7"],
     ]
+    assert "<p>answer a</p>" in still_of(result(values, status, ([" Mary", "b", "c"], [" Anna", "b", "c"])))
     assert read.tags == {"p", "table", "thead", "tbody", "tr", "th", "td"}
     zero, weak, strong, small = read.grounds
     assert zero == small, "a value that rounds to 0 has the colour of 0"

@@ -172,8 +172,9 @@ export class HeatmapView {
     const awaited = state.get("state") === "running" || state.get("state") === "empty";
     const [plan, scale, theme] = [this.#plan, this.#scale, this.#root.theme()];
     const { gathered } = this.store;
+    const text = this.#says.fraction;
     const span = (this.#drawn = spanToDraw(plan, this.#sheet.view));
-    paint(this.#sheet.canvas, { cells, values, plan, span, scale, theme, awaited, compact, gathered });
+    paint(this.#sheet.canvas, { cells, values, plan, span, scale, theme, awaited, compact, gathered, text });
   }
 
   /** Paints what scrolling has brought into view, if it is not drawn yet. */

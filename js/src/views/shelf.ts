@@ -12,6 +12,7 @@ export class ShelfView {
   readonly #root: Root;
   readonly end: () => void;
   readonly #content = el("div");
+  #newest: number | undefined;
 
   constructor(
     props: RenderProps<ShelfState>,
@@ -40,14 +41,23 @@ export class ShelfView {
     const entries = this.model.get("entries");
     const top = el("div", "pw-top");
     top.append(el("h2", "pw-title", "Shelf"));
-    if (entries.length)
-      top.append(this.#button("pw-textbutton", "Clear", "clear", -1, "Remove all runs from the shelf"));
+    if (entries.some(({ id }) => id !== this.model.get("current")))
+      top.append(this.#button("pw-textbutton", "Clear", "clear", -1, "Clear: remove all runs but the one on screen"));
+    const removed = this.model.get("removed") ?? 0;
+    const what = removed === 1 ? "run" : `${removed} runs`;
+    if (removed)
+      top.append(this.#button("pw-textbutton", "Bring back", "restore", -1, `Bring back the ${what} removed last`));
     const list = el("ol", "pw-shelf-list");
     list.append(...entries.map((entry) => this.#line(entry)));
     const told = this.model.get("told") || (entries.length ? "" : EMPTY);
+    const scrolled = entries[0]?.id === this.#newest ? (this.#content.querySelector("ol")?.scrollTop ?? 0) : 0;
+    this.#newest = entries[0]?.id;
     this.#content.replaceChildren(top, list);
     if (told) this.#content.append(el("p", "pw-note", told));
-    if (focused) this.#content.querySelector<HTMLElement>(`[data-does="${focused}"]`)?.focus();
+    list.scrollTop = scrolled;
+    if (!focused) return;
+    const again = this.#content.querySelector<HTMLElement>(`[data-does="${focused}"]`);
+    (again ?? top.querySelector("button"))?.focus({ preventScroll: true });
   }
 
   #line({ id, name, detail }: ShelfEntry): HTMLElement {
