@@ -20,9 +20,10 @@ from .errors import PatchError, quoted
 from .grid import Grid, grid_of
 from .lettering import LABEL_SIZE, NUMBER_SIZE, literal, settle
 from .result import PatchResult, check_result
+from .spelling import minus
 
 _MOST_NUMBERS = 250
-_HATCHES = {"implied": ("////", "#00000022"), "unavailable": ("xxxx", "#00000088")}
+_HATCHES = {"implied": ("////", "#00000022"), "unavailable": ("xxxx", "#00000088"), "pending": ("..", "#00000055")}
 
 
 def heatmap(
@@ -41,7 +42,7 @@ def heatmap(
     Normalized effects are drawn where there are any, raw effects (in the metric's unit) where the gap is too small.
     `annot` writes the numbers, by default when there are at most 250 cells and they fit; `cmap` is any matplotlib
     colormap; `limit` the value of the strongest colour, by default 1, or the largest effect when raw. Cells known
-    without computing are hatched lightly, unavailable ones strongly, pending ones are blank. A column whose tokens
+    without computing are hatched lightly, unavailable ones strongly, pending ones are dotted. A column whose tokens
     differ is labelled with both, the clean one above (left of, where labels are turned) the corrupted one. Without
     `ax`, `pyplot=False` draws on a figure that pyplot does not know of: nothing shows it, and any thread may.
     """
@@ -108,7 +109,7 @@ def _numbers(values: np.ndarray, fmt: str) -> np.ndarray:
     except ValueError as error:
         raise PatchError(f"fmt={quoted(fmt)} is no format of a number; use for instance '.2f'.") from error
     plain = [text.replace("-", "") if not set(text) & set("123456789") else text for text in texts]
-    return np.array(plain, dtype=object).reshape(values.shape)
+    return np.array([minus(text) for text in plain], dtype=object).reshape(values.shape)
 
 
 def _beyond(values: np.ndarray, strongest: float) -> str:

@@ -14,7 +14,7 @@ from .origins import agreement as agreement
 from .origins import checked, made_by, resolution
 from .origins import origin as origin
 from .sites import SITES
-from .spelling import ranges
+from .spelling import minus, ranges, signed
 
 if TYPE_CHECKING:
     from .result import PatchResult
@@ -145,7 +145,9 @@ def _told(provenance: dict[str, Any]) -> str:
 def _brief(value: object) -> str:
     if value is True:
         return "yes"
-    return f"of {len(value)} numbers" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return f"of {len(value)} numbers"
+    return minus(str(value)) if isinstance(value, (int, float)) else str(value)
 
 
 def _and(names: list[str]) -> str:
@@ -156,7 +158,7 @@ def baselines(result: PatchResult) -> str:
     """Return the two runs' metrics in one line."""
     if result.is_difference:
         return difference.of_both(result, baselines)
-    told = [f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted" for name, clean, corrupted in _runs(result)]
+    told = [f"{name} {signed(clean, plus=True)} clean, {signed(corrupted, plus=True)} corrupted" for name, clean, corrupted in _runs(result)]
     return "; ".join(told)
 
 
@@ -225,8 +227,8 @@ def small_gaps(result: PatchResult) -> list[str]:
     if result.is_difference:
         return list(dict.fromkeys(line for side in difference.sides(result) for line in small_gaps(side)))
     return [
-        f"{name}: the two runs hardly differ ({clean:.6g} clean, {corrupted:.6g} corrupted), so there is no normalized "
-        "effect."
+        f"{name}: the two runs hardly differ ({minus(f'{clean:.6g}')} clean, {minus(f'{corrupted:.6g}')} corrupted), so "
+        "there is no normalized effect."
         for name, clean, corrupted in _runs(result)
         if gap_too_small(clean, corrupted)
     ]
@@ -241,8 +243,8 @@ def reversed_gaps(result: PatchResult) -> list[str]:
     if result.is_difference:
         return []
     return [
-        f"{name}: the corrupted run favours the answer more ({clean:+.2f} clean, {corrupted:+.2f} corrupted); check "
-        "answer and foil. 1 still means all the way to the source run."
+        f"{name}: the corrupted run favours the answer more ({signed(clean, plus=True)} clean, "
+        f"{signed(corrupted, plus=True)} corrupted); check answer and foil. 1 still means all the way to the source run."
         for name, clean, corrupted in _runs(result)
         if name in _RISES and corrupted > clean and not gap_too_small(clean, corrupted)
     ]

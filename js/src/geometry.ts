@@ -8,7 +8,7 @@ const STRIP_PX = 12;
 const NUMBER_PX = 9;
 const LINE = 15; // height of one line of header text
 const BOS = "BOS";
-/** What stands where a prompt has no token. */
+/** What stands in texts where a prompt has no token; headers draw a box. */
 export const GAP = "\u2013";
 /** What a scrolling sheet keeps free on its right, for the frame of the last column. The style sheet has it too. */
 export const SHEET_PAD = 3;
@@ -146,7 +146,7 @@ export function planGrid(input: GridInput): GridPlan {
   const labels = columns.kind === "labels";
   const text = widest(whole);
   const narrow = labels ? Math.min(30, text + 4) : 14;
-  const wide = compact ? 46 : labels ? 60 : 76;
+  const wide = labels ? 60 : compact ? 46 : 76;
   const titled = labels ? Math.ceil(cellTextWidth(columns.title) / n) : 0; // the title stands over the columns
   const fitting = clamp(room, narrow, Math.max(wide, titled, Math.min(text + 8, 110)));
   const cellW = zoomed(fitting, zoom, ZOOM_W);

@@ -118,7 +118,7 @@ describe("attention", () => {
     const { root } = mount({ ...state, columns, runs, patterns: weights });
     expect(texts(root)).toEqual(["0.50", "0.30", "0.20", "0.40", "0.60"]);
     expect(root.querySelector(".pw-dest")?.textContent).toBe("from position 2/1 ' c'");
-    expect(root.querySelector(".pw-note")!.textContent).toContain("\u2013: the run has no token there");
+    expect(root.querySelector(".pw-note")!.textContent).toContain("A dashed box: the run has no token there.");
     press(root.querySelector("[role=group]")!, "ArrowUp");
     expect(texts(root)).toEqual(["1.00"]);
     expect(live(root)).toContain("corrupted: no token here");

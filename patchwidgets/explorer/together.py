@@ -16,7 +16,7 @@ from ..interventions import Mean, Patch, Resample, Vector, Zero
 from ..joint import Joint
 from ..metrics import METRICS, tolerance
 from ..result import PatchResult
-from ..spelling import shown_token, signed
+from ..spelling import minus, shown_token, signed
 from ..spread import CONFIDENCE, DRAWS, pair_effects
 
 TOGETHER = "together"
@@ -136,7 +136,7 @@ def _excess(found: Together, plan: Plan, unit: str) -> str:
     if found.raw:
         side = "above" if more else "below"
         return (
-            f"Together they move the metric to {abs(found.excess):.3g}{unit} {side} what their own effects add up to: "
+            f"Together they move the metric to {minus(f'{abs(found.excess):.3g}')}{unit} {side} what their own effects add up to: "
             "what the change of one does depends on the change of the other."
         )
     size = f"{abs(found.excess):.2f}{unit} {'more' if more else 'less'} than their own effects add up to"

@@ -2,7 +2,7 @@ import { coalesce, el } from "../dom";
 import type { PredictionRow, PredictionsState, RenderProps } from "../model";
 import { createRoot, type Root } from "../root";
 import type { Store } from "../store";
-import { percent, quoted, signed, visible } from "../text";
+import { percent, precise, quoted, signed, visible } from "../text";
 
 const MARKS = { "": "", answer: "\u25cf", foil: "\u25cb" } as const;
 
@@ -61,7 +61,7 @@ function column({ name, label, rows, difference }: Table, largest: number | null
 
 function line({ token, prob, logit, mark }: PredictionRow, largest: number | null): HTMLElement {
   const node = el("tr", mark ? "pw-marked" : "");
-  const chance = prob === undefined ? "" : `probability ${prob.toPrecision(3)}, `;
+  const chance = prob === undefined ? "" : `probability ${precise(prob)}, `;
   node.title = `${quoted(token)}${mark ? ` (${mark})` : ""}: ${chance}logit ${signed(logit)}`;
   const name = el("td", "pw-predicted-token");
   const part = largest === null ? (prob ?? 0) : logit / (largest || 1);
