@@ -140,7 +140,7 @@ export function planGrid(input: GridInput): GridPlan {
   const { columns, rows, rowTitle, available, compact, zoom = 1 } = input;
   const whole = headerCells(columns);
   const n = Math.max(1, whole.length);
-  const longest = Math.max(18, cellTextWidth(rowTitle), ...rows.map((row) => cellTextWidth(row)));
+  const longest = Math.max(compact ? 18 : 26, cellTextWidth(rowTitle), ...rows.map((row) => cellTextWidth(row)));
   const labelW = Math.min(longest + 8, input.labelMax ?? Infinity);
   const room = Math.floor((available - SHEET_PAD - labelW) / n);
   const labels = columns.kind === "labels";

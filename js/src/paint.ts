@@ -60,13 +60,20 @@ const stipple: Draw = (t, size) => {
 /** The shortest number worth printing, `.61`. Where there is no room for it no cell has a number. */
 const SHORTEST = 3;
 
-/** How numbers fit into cells of this size: the font, and the longest text it leaves room for. */
-export function printing(cellW: number, cellH: number): { font: string; room: number } | null {
+/** How numbers fit into cells: the font and its size, and the longest text it leaves room for. */
+export interface Printing {
+  font: string;
+  size: number;
+  room: number;
+}
+
+/** How numbers fit into cells of this size; null where none does. */
+export function printing(cellW: number, cellH: number): Printing | null {
   if (cellH < 11) return null;
   for (let size = Math.min(11, Math.max(9, Math.floor(cellH * 0.62))); size >= 9; size--) {
     const font = `${size}px ${MONO}`;
     const room = Math.floor((cellW - 3) / (textWidth("00000", font) / 5));
-    if (room >= SHORTEST) return { font, room };
+    if (room >= SHORTEST) return { font, size, room };
   }
   return null;
 }
@@ -226,7 +233,11 @@ function marks({ g, cells, values, plan, span, scale, theme, awaited, compact, g
       g.fillStyle = scale.ink(value);
       if (status === STATUS.estimated) dots(g, x, y, w, h);
       if (print && Math.abs(value) >= worth) g.fillText(printed(value, scale.limit, print.room), cx, cy + 0.5);
-      if (beyond(value, scale.limit)) corner(g, x + w - 2, y + 2, Math.min(5, w / 3));
+      if (beyond(value, scale.limit)) {
+        const free = print ? (h - 0.8 * print.size) / 2 : h; // above a number, which it must not touch
+        const inset = free >= 7 ? 2 : 0.5;
+        corner(g, x + w - inset, y + inset, Math.max(2, Math.min(5, w / 3, free - inset)));
+      }
       if (cells.unsure(i)) circle(g, x, y + h, Math.min(w, h), scale.ink(value));
       if (cells.ring(i) === 1 || cells.ring(i) === 2) ring(g, x, y, w, h, scale.ink(value), cells.ring(i) === 2);
     }

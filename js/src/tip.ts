@@ -81,7 +81,7 @@ export function spot(
     { x: across, y: box.top - GAP - height },
   ];
   const whole = ({ x, y }: { x: number; y: number }) =>
-    x >= 0 && y >= 0 && x + width <= pageWidth && y + height <= pageHeight;
+    x >= EDGE && y >= EDGE && x + width <= pageWidth - EDGE && y + height <= pageHeight - EDGE;
   return (
     [...beside(around), ...beside(near)].find(whole) ?? { x: across, y: within(near.bottom + GAP, pageHeight - height) }
   );
