@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import PatchError, quoted, unknown
-from .spelling import minus
 
 if TYPE_CHECKING:
     from .datasets import Dataset
@@ -187,7 +186,7 @@ class Scale(Intervention):
     @classmethod
     def told(cls, settings: Mapping[str, Any]) -> str:
         """Return its words with the factor."""
-        return cls.words.replace("a factor", minus(str(settings["factor"]))) if "factor" in settings else cls.words
+        return cls.words.replace("a factor", str(settings["factor"])) if "factor" in settings else cls.words
 
     @classmethod
     def removes(cls, settings: Mapping[str, Any]) -> bool:

@@ -24,9 +24,8 @@ def _measured(result: PatchResult) -> str:
     check = result.check
     agreed = f"unpatched rows gave the base run's logits within {_about(check['worst_logit_difference'])}"
     if check.get("remeasured") and not check["wrong"]:
-        agreed = (
-            f"{check['remeasured']} cells measured again through hooks agreed within {_about(check['worst_difference'])}"
-        )
+        within = _about(check["worst_difference"])
+        agreed = f"{check['remeasured']} cells measured again through hooks agreed within {within}"
     return "; ".join([made_by(result), *([agreed] if check["controls"] else [])])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from . import words
 from .errors import PatchError, quoted
-from .grid import Grid, grid_of
+from .grid import Grid, gapped_columns, grid_of
 from .lettering import LABEL_SIZE, NUMBER_SIZE, literal, settle
 from .result import PatchResult, check_result
 from .spelling import minus
@@ -51,6 +52,7 @@ def heatmap(
     if name not in result.metrics:
         raise PatchError(f"the result has no metric {quoted(name)}; it has {', '.join(result.metrics)}.")
     grid = grid_of(result)
+    grid = replace(grid, columns=gapped_columns(grid, result))
     values, unit = _values(result, name, grid)
     strongest = limit if limit is not None else 1.0 if unit == _normal(result) else _largest(values)
     numbers = _numbers(values, fmt) if annot or (annot is None and values.size <= _MOST_NUMBERS) else None

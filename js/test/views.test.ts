@@ -258,6 +258,16 @@ describe("predictions", () => {
     expect(root.querySelector(".pw-note")?.textContent).toBe("\u25cf answer    \u25cb foil");
   });
 
+  test("the numbers of a table have the room that the longest needs, and decimals that suit the largest", () => {
+    const logit = (token: string, value: number) => ({ token, logit: value, mark: "" });
+    const tables = [{ name: "clean", label: "clean", rows: [logit(" a", 13.36), logit(" b", -123.456)] }];
+    const { root } = mount({ ...state, quantity: "logit", tables });
+    const numbers = [...root.querySelectorAll<HTMLElement>(".pw-percent")];
+    expect(numbers.map((number) => number.textContent)).toEqual(["+13", "\u2212123"]);
+    expect(numbers[0].style.width).toBe("4.5ch");
+    expect(root.querySelectorAll("tr")[1].title).toContain("logit \u2212123.46");
+  });
+
   test("logits have bars by the largest of all, and the difference of answer and foil below", () => {
     const logit = (token: string, value: number, mark = "") => ({ token, logit: value, mark });
     const tables = [

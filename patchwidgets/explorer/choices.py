@@ -149,7 +149,9 @@ class Choices:
             return f"{name} (needs {'its values' if name == 'vector' else 'a dataset'})"
         what = self._made.get(name)
         if isinstance(what, Vector):
-            of = minus(f"{what.values:g}") if isinstance(what.values, (int, float)) else f"of {len(what.values)} numbers"
+            of = (
+                minus(f"{what.values:g}") if isinstance(what.values, (int, float)) else f"of {len(what.values)} numbers"
+            )
             return f"vector {of}{', added' if what.add else ''}"
         if what is None or what == self._defaults.get(name):
             return name

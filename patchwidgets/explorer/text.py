@@ -10,7 +10,6 @@ from ipywidgets.widgets.widget_description import DescriptionWidget
 
 from ..spelling import SYMBOLS
 
-
 Part = str | tuple[str, str]
 """A text, or a text with the style class it is shown in."""
 

@@ -134,9 +134,9 @@ def _excess(found: Together, plan: Plan, unit: str) -> str:
         return "Together they move what their own effects add up to, as far as the precision resolves."
     more = found.excess > 0
     if found.raw:
-        side = "above" if more else "below"
+        far = f"{minus(f'{abs(found.excess):.3g}')}{unit} {'above' if more else 'below'}"
         return (
-            f"Together they move the metric to {minus(f'{abs(found.excess):.3g}')}{unit} {side} what their own effects add up to: "
+            f"Together they move the metric to {far} what their own effects add up to: "
             "what the change of one does depends on the change of the other."
         )
     size = f"{abs(found.excess):.2f}{unit} {'more' if more else 'less'} than their own effects add up to"
