@@ -148,3 +148,21 @@ def tokens_of(result: PatchResult) -> Tokens:
     plain = plain and len(p["tokens"]["clean"]) == len(p["tokens"]["corrupted"])
     differs = [a != b for a, b in zip(p["tokens"]["clean"], p["tokens"]["corrupted"], strict=True)] if plain else None
     return Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs, many=p.get("n", 1) > 1)
+
+
+def gapped_columns(grid: Grid, result: PatchResult) -> dict[str, Any]:
+    """Return a grid's columns with a gap, None, where a token has no counterpart in the other prompt."""
+    if grid.columns["kind"] != "tokens":
+        return grid.columns
+    return with_gaps(grid.columns, [next(iter(key.values())) for key in grid.col_keys], result)
+
+
+def with_gaps(columns: dict[str, Any], positions: Sequence[Any], result: PatchResult) -> dict[str, Any]:
+    """Return columns of the tokens at some positions with a gap, None, for the counterpart that a token lacks."""
+    alignment = result.provenance.get("alignment")
+    if alignment is None:
+        return columns
+    base, other = (0, 1) if result.direction.base == "clean" else (1, 0)
+    alone = {column[base] for column in alignment if column[other] is None}
+    name = ("clean", "corrupted")[other]
+    return {**columns, name: [None if i in alone else text for i, text in zip(positions, columns[name], strict=True)]}

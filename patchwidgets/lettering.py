@@ -41,6 +41,9 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$").replace("\u2068", "").replace("\u2069", "")
 
 
+_GAP = "$\\mathrm{\u2b1a}$"
+"""A dotted square where a prompt has no token; mathematics, as which no token's text is set."""
+
 _SIGNS = {"\n": "\u21b5", "\t": "\u2192"}
 
 
@@ -54,7 +57,9 @@ def _label(columns: dict[str, Any], i: int, between: str) -> str:
     """Return a column's label: its token, or the clean and the corrupted one."""
     if columns["kind"] == "labels":
         return columns["labels"][i]
-    clean, corrupted = _plain(columns["clean"][i]), _plain(columns["corrupted"][i])
+    clean, corrupted = (
+        _GAP if text is None else _plain(text) for text in (columns["clean"][i], columns["corrupted"][i])
+    )
     if columns["differs"][i]:
         return f"{clean}{between}{corrupted}"
     return "BOS" if columns["bos"] == i else clean

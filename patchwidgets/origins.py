@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import difference
 from .metrics import tolerance
+from .spelling import minus
 
 if TYPE_CHECKING:
     from .result import PatchResult
@@ -21,11 +22,10 @@ def _measured(result: PatchResult) -> str:
     if result.is_difference:
         return difference.of_both(result, _measured)
     check = result.check
-    agreed = f"unpatched rows gave the base run's logits within {check['worst_logit_difference']:.1g}"
+    agreed = f"unpatched rows gave the base run's logits within {_about(check['worst_logit_difference'])}"
     if check.get("remeasured") and not check["wrong"]:
-        agreed = (
-            f"{check['remeasured']} cells measured again through hooks agreed within {check['worst_difference']:.1g}"
-        )
+        within = _about(check["worst_difference"])
+        agreed = f"{check['remeasured']} cells measured again through hooks agreed within {within}"
     return "; ".join([made_by(result), *([agreed] if check["controls"] else [])])
 
 
@@ -64,7 +64,11 @@ def resolution(result: PatchResult) -> str:
 
     The errors of the two results of a difference add.
     """
-    return f"{_error(result):.1g}"
+    return _about(_error(result))
+
+
+def _about(size: float) -> str:
+    return minus(f"{size:.1g}")
 
 
 def _error(result: PatchResult) -> float:
@@ -98,12 +102,12 @@ def _remeasured(result: PatchResult) -> str:
             )
         return (
             f"Check: {check['remeasured']} of the cells were measured again through hooks and agreed "
-            f"(largest difference {check['worst_difference']:.1g})."
+            f"(largest difference {_about(check['worst_difference'])})."
         )
     if not check["controls"]:
         return "No batch of patches was run, so there was nothing to check."
     batches = "the one batch" if check["controls"] == 1 else f"each of {check['controls']} batches"
     return (
         f"Check: in {batches}, unpatched rows run beside the patched ones gave the base run's logits again "
-        f"(largest difference {check['worst_logit_difference']:.1g})."
+        f"(largest difference {_about(check['worst_logit_difference'])})."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from matplotlib.patches import Rectangle
 
 from . import words
 from .errors import PatchError, quoted
-from .grid import Grid, grid_of
+from .grid import Grid, gapped_columns, grid_of
 from .lettering import LABEL_SIZE, NUMBER_SIZE, literal, settle
 from .result import PatchResult, check_result
+from .spelling import minus
 
 _MOST_NUMBERS = 250
-_HATCHES = {"implied": ("////", "#00000022"), "unavailable": ("xxxx", "#00000088")}
+_HATCHES = {"implied": ("////", "#00000022"), "unavailable": ("xxxx", "#00000088"), "pending": ("..", "#00000055")}
 
 
 def heatmap(
@@ -42,7 +44,7 @@ def heatmap(
     `annot` writes the numbers, by default when there are at most 250 cells and they fit; `cmap` is any matplotlib
     colormap; `limit` the value of the strongest colour, by default 1, or the largest effect when raw. Cells known
     without computing are hatched lightly and have no number, unavailable ones are hatched strongly, pending ones are
-    blank. A column whose tokens differ is labelled with both, the clean one above (left of, where labels are turned)
+    dotted. A column whose tokens differ is labelled with both, the clean one above (left of, where labels are turned)
     the corrupted one. Without `ax`, `pyplot=False` draws on a figure that pyplot does not know of: nothing shows it,
     and any thread may.
     """
@@ -51,6 +53,7 @@ def heatmap(
     if name not in result.metrics:
         raise PatchError(f"the result has no metric {quoted(name)}; it has {', '.join(result.metrics)}.")
     grid = grid_of(result)
+    grid = replace(grid, columns=gapped_columns(grid, result))
     values, unit = _values(result, name, grid)
     strongest = limit if limit is not None else 1.0 if unit == _normal(result) else _largest(values)
     status = result.data["status"].values.reshape(-1)[grid.raster].reshape(grid.shape)
@@ -114,7 +117,7 @@ def _numbers(values: np.ndarray, fmt: str) -> np.ndarray:
     except ValueError as error:
         raise PatchError(f"fmt={quoted(fmt)} is no format of a number; use for instance '.2f'.") from error
     plain = [text.replace("-", "") if not set(text) & set("123456789") else text for text in texts]
-    return np.array(plain, dtype=object).reshape(values.shape)
+    return np.array([minus(text) for text in plain], dtype=object).reshape(values.shape)
 
 
 def _beyond(values: np.ndarray, strongest: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,12 @@ from .origins import agreement as agreement
 from .origins import checked, made_by, resolution
 from .origins import origin as origin
 from .sites import SITES
-from .spelling import ranges, shown_token
+from .spelling import MINUS, minus, ranges, shown_token, signed
 
 if TYPE_CHECKING:
     from .result import PatchResult
 
+_NEGATIVE = re.compile(r"(?<= )-(?=\d)")
 _MOVES = {"denoise": "comes back", "noise": "is lost"}
 _AXES = {"pos": "token", "dest": "destination", "src": "source"}
 
@@ -66,7 +68,8 @@ def meaning(provenance: dict[str, Any]) -> dict[str, str]:
     by = tuple(provenance["by"])
     what = provenance.get("intervention", "patch")
     kind, settings = INTERVENTIONS[what], provenance.get("settings") or {}
-    done = f"when {_places(provenance, by)} {kind.told(settings).format(source=patch.source, base=patch.base)}"
+    told = _NEGATIVE.sub(MINUS, kind.told(settings)).format(source=patch.source, base=patch.base)
+    done = f"when {_places(provenance, by)} {told}"
     sentence = f"A cell shows how much of the gap between the two runs {_MOVES[patch.direction]} {done}."
     said = _MEANING[patch.direction] if what == "patch" else _OTHER_MEANING[patch.direction]
     if not kind.removes(settings):
@@ -148,7 +151,9 @@ def _told(provenance: dict[str, Any]) -> str:
 def _brief(value: object) -> str:
     if value is True:
         return "yes"
-    return f"of {len(value)} numbers" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return f"of {len(value)} numbers"
+    return minus(str(value)) if isinstance(value, (int, float)) else str(value)
 
 
 def _and(names: list[str]) -> str:
@@ -180,8 +185,7 @@ def baselines(result: PatchResult) -> str:
     """Return the two runs' metrics in one line."""
     if result.is_difference:
         return difference.of_both(result, baselines)
-    told = [f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted" for name, clean, corrupted in _runs(result)]
-    return "; ".join(told)
+    return "; ".join(f"{name} {_two(clean, corrupted)}" for name, clean, corrupted in _runs(result))
 
 
 def describe(result: PatchResult) -> str:
@@ -249,13 +253,17 @@ def _runs(result: PatchResult) -> list[tuple[str, float, float]]:
     return list(zip(result.metrics, result.data["clean"].values, result.data["corrupted"].values, strict=True))
 
 
+def _two(clean: float, corrupted: float) -> str:
+    return f"{signed(clean, plus=True)} clean, {signed(corrupted, plus=True)} corrupted"
+
+
 def small_gaps(result: PatchResult) -> list[str]:
     """Return a sentence for every metric whose two runs are too close to normalize."""
     if result.is_difference:
         return list(dict.fromkeys(line for side in difference.sides(result) for line in small_gaps(side)))
     return [
-        f"{name}: the two runs hardly differ ({clean:.6g} clean, {corrupted:.6g} corrupted), so there is no normalized "
-        "effect."
+        f"{name}: the two runs hardly differ ({minus(f'{clean:.6g} clean, {corrupted:.6g} corrupted')}), so there is "
+        "no normalized effect."
         for name, clean, corrupted in _runs(result)
         if gap_too_small(clean, corrupted)
     ]
@@ -270,8 +278,8 @@ def reversed_gaps(result: PatchResult) -> list[str]:
     if result.is_difference:
         return []
     return [
-        f"{name}: the corrupted run favours the answer more ({clean:+.2f} clean, {corrupted:+.2f} corrupted); check "
-        "answer and foil. 1 still means all the way to the source run."
+        f"{name}: the corrupted run favours the answer more ({_two(clean, corrupted)}); check answer and foil. 1 still "
+        "means all the way to the source run."
         for name, clean, corrupted in _runs(result)
         if name in _RISES and corrupted > clean and not gap_too_small(clean, corrupted)
     ]

@@ -61,7 +61,7 @@ def test_the_values_drawn_are_the_results(result: PatchResult) -> None:
     assert isinstance(ax, plt.Axes)
     np.testing.assert_array_equal(drawn(ax), result.normalized.sel(metric="logit_diff").values)
     texts = [text.get_text() for text in ax.texts]
-    assert texts == numbers(result, "z.2f")
+    assert texts == [number.replace("-", "\u2212") for number in numbers(result, "z.2f")]
     assert texts[:3] == ["", "", ""], "implied cells have no number"
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1", "2"]
     assert [label.get_text() for label in ax.get_xticklabels()] == [
@@ -166,7 +166,7 @@ def hatches(ax: plt.Axes) -> list[tuple[int, int, str]]:
     return [(int(box.get_y()), int(box.get_x()), box.get_hatch()) for box in boxes]
 
 
-def test_implied_cells_are_hatched_pending_ones_blank_unavailable_ones_hatched_strongly(result: PatchResult) -> None:
+def test_implied_cells_are_hatched_pending_ones_dotted_unavailable_ones_hatched_strongly(result: PatchResult) -> None:
     implied = [(row, col) for row in range(3) for col in range(3)]
     found = hatches(result.plot())
     assert [where[:2] for where in found] == implied
@@ -180,7 +180,8 @@ def test_implied_cells_are_hatched_pending_ones_blank_unavailable_ones_hatched_s
     assert np.isnan(drawn(ax)[2, 5])
     assert len(ax.texts) == 21 - 2
     others = [where for where in hatches(ax) if where[2] not in light]
-    assert [where[:2] for where in others] == [(2, 5)]
+    assert sorted(where[:2] for where in others) == [(1, 4), (2, 5)]
+    assert len({where[2] for where in others}) == 2
 
 
 def test_a_small_gap_is_drawn_raw_in_the_metrics_unit(result: PatchResult) -> None:
@@ -272,9 +273,20 @@ def test_a_changed_token_is_marked_by_its_ids() -> None:
     assert [label.get_fontweight() for label in labels] == ["normal", "normal", "bold", "normal"]
 
 
+def test_where_a_prompt_has_no_token_the_label_is_a_sign_that_no_token_is() -> None:
+    result = made(2, 3)
+    result.provenance["alignment"] = [[0, 0], [None, 1], [1, 2]]
+    result.provenance["tokens"] = {"clean": [0, 2], "corrupted": [0, 99, 2]}
+    result.provenance["texts"]["corrupted"][1] = "$\\mathrm{\u2b1a}$"
+    gap, token = result.plot().get_xticklabels()[1].get_text().split("\n")
+    assert gap == "$\\mathrm{\u2b1a}$"
+    assert token == r"\$\mathrm{" + "\u2b1a" + r"}\$"
+
+
 @pytest.mark.parametrize(("value", "fmt", "text"), [
-    (-0.001, ".2f", "0.00"), (-0.0, ".2f", "0.00"), (-0.04, ".1f", "0.0"), (-0.006, ".2f", "-0.01"),
-    (-0.0004, "+.2f", "0.00"), (-0.002, ".1%", "-0.2%"), (-1e-9, ".0e", "-1e-09"), (-0.0, ".1e", "0.0e+00"),
+    (-0.001, ".2f", "0.00"), (-0.0, ".2f", "0.00"), (-0.04, ".1f", "0.0"), (-0.006, ".2f", "\u22120.01"),
+    (-0.0004, "+.2f", "0.00"), (-0.002, ".1%", "\u22120.2%"), (-1e-9, ".0e", "\u22121e\u221209"),
+    (-0.0, ".1e", "0.0e+00"),
 ])  # fmt: skip
 def test_what_rounds_to_zero_has_no_minus(value: float, fmt: str, text: str) -> None:
     result = made(1, 2)

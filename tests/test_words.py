@@ -72,12 +72,13 @@ def test_describe_tells_meaning_baselines_and_origin(denoised: PatchResult) -> N
     data = denoised.data
     for name in ("logit_diff", "prob"):
         clean, corrupted = (float(data[run].sel(metric=name)) for run in ("clean", "corrupted"))
-        assert f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted" in told
+        assert f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted".replace("-", "\u2212") in told
     assert "float64 on cpu" in told
     assert "raw weights" in told
     assert "replay engine" in told
     gaps = (float(data["clean"].sel(metric=name) - data["corrupted"].sel(metric=name)) for name in denoised.metrics)
-    assert f"Effects below {max(tolerance('float64', gap) for gap in gaps):.1g} are not resolved" in told
+    least = f"{max(tolerance('float64', gap) for gap in gaps):.1g}".replace("-", "\u2212")
+    assert f"Effects below {least} are not resolved" in told
     remeasured = denoised.check["remeasured"]
     assert remeasured > 0
     assert f"Check: {remeasured} of the cells were measured again through hooks and agreed (largest differ" in told
@@ -99,9 +100,9 @@ def test_cells_that_were_measured_again_are_told_as_they_came_out(denoised: Patc
         return " ".join(result.describe().split()), words.origin(result)
 
     described, origin = told(remeasured=4)
-    agreed = "Check: 4 of the cells were measured again through hooks and agreed (largest difference 3e-07)."
+    agreed = "Check: 4 of the cells were measured again through hooks and agreed (largest difference 3e\u221207)."
     assert agreed in described
-    assert "4 cells measured again through hooks agreed within 3e-07; effects below" in origin
+    assert "4 cells measured again through hooks agreed within 3e\u221207; effects below" in origin
     described, origin = told(remeasured=4, wrong=[{"layer": 0, "pos": 3}], worst_difference=0.5)
     apart = (
         "Check: 1 of 4 replayed cells did not agree with the same cells through hooks; all were measured through hooks "
@@ -110,7 +111,7 @@ def test_cells_that_were_measured_again_are_told_as_they_came_out(denoised: Patc
     assert apart in described
     assert "agreed (largest" not in described
     assert "measured again through hooks agreed" not in origin
-    assert "unpatched rows gave the base run's logits within 2e-06; effects below" in origin
+    assert "unpatched rows gave the base run's logits within 2e\u221206; effects below" in origin
 
 
 def test_describe_is_sentences_on_lines_of_88_columns(denoised: PatchResult, noised: PatchResult) -> None:
@@ -133,8 +134,8 @@ def test_the_check_is_told_as_it_was(denoised: PatchResult, batches: int, told: 
         assert "unpatched rows" not in words.origin(result)
     else:
         assert f"Check: {told}unpatched rows" in described
-        assert "(largest difference 2e-06)" in described
-        assert "unpatched rows gave the base run's logits within 2e-06; effects below" in words.origin(result)
+        assert "(largest difference 2e\u221206)" in described
+        assert "unpatched rows gave the base run's logits within 2e\u221206; effects below" in words.origin(result)
 
 
 def test_answer_and_foil_are_told_where_a_metric_reads_them(gpt2: TransformerBridge, denoised: PatchResult) -> None:
@@ -188,7 +189,7 @@ SET_OR_ADDED = [
     (pw.Vector(0.5, add=True), "has a given vector added in the clean run", False),
     (pw.Scale(0.5), "is multiplied by 0.5 in the clean run", True),
     (pw.Scale(2.0), "is multiplied by 2.0 in the clean run", False),
-    (pw.Scale(-1), "is multiplied by -1 in the clean run", False),
+    (pw.Scale(-1), "is multiplied by \u22121 in the clean run", False),
     (pw.Zero(), "is set to zero in the clean run", True),
 ]
 

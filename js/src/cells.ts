@@ -10,6 +10,17 @@ export const STATUS_WORDS = [
   "not available",
 ] as const;
 
+/** Whether pending cells are still to come, by the state of their run. */
+export const awaited = (state: string): boolean => state === "running" || state === "empty";
+
+const ENDS: Readonly<Record<string, string>> = {
+  cancelled: "the run was cancelled",
+  error: "the run ended in an error",
+};
+
+/** Why cells that are pending stay so, "" where nothing is known of it. */
+export const whyUnmeasured = (state: string): string => ENDS[state] ?? "";
+
 /** Marks that may stand together: a ring (1, 2) or a word without one (3), an unsure mean, and another word. */
 const RINGS = 3;
 const UNSURE = 4;

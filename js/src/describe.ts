@@ -1,4 +1,4 @@
-import { STATUS, STATUS_WORDS } from "./cells";
+import { awaited, STATUS, STATUS_WORDS, whyUnmeasured } from "./cells";
 import { headerCells } from "./geometry";
 import type { HeatmapStore } from "./store";
 import type { TableSpec } from "./table";
@@ -46,8 +46,9 @@ export class Description {
   }
 
   #status(status: number): string {
-    const cancelled = status === STATUS.pending && this.#state.get("state") === "cancelled";
-    return cancelled ? "not measured: the run was cancelled" : STATUS_WORDS[status];
+    const state = this.#state.get("state");
+    if (status !== STATUS.pending || awaited(state)) return STATUS_WORDS[status];
+    return ["not measured", whyUnmeasured(state)].filter(Boolean).join(": ");
   }
 
   /** What the cell's marks say, each a clause of its own. */

@@ -8,7 +8,7 @@ const STRIP_PX = 12;
 const NUMBER_PX = 9;
 const LINE = 15; // height of one line of header text
 const BOS = "BOS";
-/** What stands where a prompt has no token. */
+/** What stands in texts where a prompt has no token; headers draw a box. */
 export const GAP = "\u2013";
 /** What stands where the pairs of a dataset have different tokens. */
 const ELLIPSIS = "\u2026";
@@ -148,13 +148,13 @@ export function planGrid(input: GridInput): GridPlan {
   const { columns, rows, rowTitle, available, compact, zoom = 1 } = input;
   const whole = headerCells(columns);
   const n = Math.max(1, whole.length);
-  const longest = Math.max(18, cellTextWidth(rowTitle), ...rows.map((row) => cellTextWidth(row)));
+  const longest = Math.max(compact ? 18 : 26, cellTextWidth(rowTitle), ...rows.map((row) => cellTextWidth(row)));
   const labelW = Math.min(longest + 8, input.labelMax ?? Infinity);
   const room = Math.floor((available - SHEET_PAD - labelW) / n);
   const labels = columns.kind === "labels";
   const text = widest(whole);
   const narrow = labels ? Math.min(30, text + 4) : 14;
-  const wide = compact ? 46 : labels ? 60 : 76;
+  const wide = labels ? 60 : compact ? 46 : 76;
   const titled = labels ? Math.ceil(cellTextWidth(columns.title) / n) : 0; // the title stands over the columns
   const fitting = clamp(room, narrow, Math.max(wide, titled, Math.min(text + 8, 110)));
   const cellW = zoomed(fitting, zoom, ZOOM_W);

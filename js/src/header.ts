@@ -25,9 +25,8 @@ export class Header {
       if (cell.varies) box.title = VARIES;
       box.style.left = `${plan.edges[i]}px`;
       box.style.width = `${plan.edges[i + 1] - plan.edges[i]}px`;
-      const gap = (run: string) => (cell.gap === run ? " pw-gap" : "");
-      box.append(token(cell.clean, (cell.corrupted === null ? "" : "pw-clean") + gap("clean")));
-      if (cell.corrupted !== null) box.append(token(cell.corrupted, `pw-corrupted${gap("corrupted")}`));
+      box.append(token(cell.clean, cell.corrupted === null ? "" : "pw-clean", cell.gap === "clean"));
+      if (cell.corrupted !== null) box.append(token(cell.corrupted, "pw-corrupted", cell.gap === "corrupted"));
       return box;
     });
     this.node.append(...this.#boxes);
@@ -44,9 +43,18 @@ export class Header {
   }
 }
 
-function token(text: string, run: string): HTMLElement {
+function token(text: string, run: string, gap: boolean): HTMLElement {
+  if (gap) return nothing(run);
   const node = el("span", `pw-token ${run} ${[...text].length === 1 ? "pw-upright" : ""}`);
   const words = el("bdi", "", text); // isolated: a right-to-left token does not turn its neighbours
   node.append(words);
+  return node;
+}
+
+/** What stands where a run has no token: drawn, as any text could be a token's. */
+function nothing(run: string): HTMLElement {
+  const node = el("span", `pw-token pw-gap pw-upright ${run}`);
+  node.title = "no token here";
+  node.append(el("span", "pw-nothing"));
   return node;
 }

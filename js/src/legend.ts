@@ -1,4 +1,4 @@
-import { STATUS } from "./cells";
+import { awaited, STATUS, whyUnmeasured } from "./cells";
 import type { Scale } from "./colour";
 import { el } from "./dom";
 import { VARIES } from "./header";
@@ -13,7 +13,7 @@ export function colourBar(
   unit: string,
   height: number,
   hasBeyond: boolean,
-  end: HTMLElement,
+  end: readonly HTMLElement[],
   fromZero = false,
 ): HTMLElement {
   const node = el("div", "pw-legend");
@@ -32,7 +32,7 @@ export function colourBar(
     tick.style.top = `${((fromZero ? 100 : 50) * (1 - t)).toFixed(1)}%`;
     body.append(tick);
   }
-  body.append(end);
+  body.append(...end);
   node.append(body);
   if (hasBeyond) {
     const mark = el("div", "pw-beyond");
@@ -70,7 +70,16 @@ const MEANINGS = [
   { word: "negative", at: -0.6 },
 ] as const;
 
-const STATUS_KEY: readonly { status: number; className: string; word: string; text: string }[] = [
+interface StatusEntry {
+  status: number;
+  className: string;
+  /** Its own word, and its name where that is another. */
+  word: string;
+  name?: string;
+  text: string;
+}
+
+const STATUS_KEY: readonly StatusEntry[] = [
   {
     status: STATUS.implied,
     className: "pw-implied",
@@ -82,30 +91,34 @@ const STATUS_KEY: readonly { status: number; className: string; word: string; te
   { status: STATUS.unavailable, className: "pw-unavailable", word: "unavailable", text: "no such cell" },
 ];
 
+/** The same once the run is over: what is pending then stays so. */
+function ended(entry: StatusEntry, state: string): StatusEntry {
+  if (entry.status !== STATUS.pending) return entry;
+  const text = whyUnmeasured(state) || "there is no value here";
+  return { ...entry, className: "pw-unmeasured", name: "not measured", text };
+}
+
+/** What a map shows, as far as its key tells of it. */
+export interface Shown {
+  scale: Scale;
+  words: Words;
+  state: string;
+  present: ReadonlySet<number>;
+  marked: readonly number[];
+  means: boolean;
+  gathered: boolean;
+  varies: boolean;
+}
+
 /** What stands below a map: what a cell means, the key, and where the numbers are from. */
-export function foot(
-  scale: Scale,
-  words: Words,
-  present: ReadonlySet<number>,
-  marked: readonly number[],
-  means: boolean,
-  gathered: boolean,
-  varies: boolean,
-): HTMLElement[] {
+export function foot(shown: Shown): HTMLElement[] {
+  const { words } = shown;
   const line = (name: string) => (words[name] ? [el("p", `pw-${name}`, words[name])] : []);
-  return [...line("sentence"), key(scale, words, present, marked, means, gathered, varies), ...line("origin")];
+  return [...line("sentence"), key(shown), ...line("origin")];
 }
 
 /** What high, near-zero and negative cells mean, and every other drawing that occurs, each with its swatch. */
-function key(
-  scale: Scale,
-  words: Words,
-  present: ReadonlySet<number>,
-  marked: readonly number[],
-  means: boolean,
-  gathered: boolean,
-  varies: boolean,
-): HTMLElement {
+function key({ scale, words, state, present, marked, means, gathered, varies }: Shown): HTMLElement {
   const node = el("dl", "pw-key");
   const entry = (name: string, text: string, swatch: HTMLElement) => {
     const term = el("dt");
@@ -128,14 +141,16 @@ function key(
       entry(name, text, coloured(at * limit));
     }
   }
+  const zeros = present.has(STATUS.implied) ? ", implied ones as 0" : "";
   if (means)
     entry(
       "mean",
-      "the mean of the absolute values of a row or a column, implied ones as 0; none while a cell is missing",
+      `the mean of the absolute values of a row or a column${zeros}; none while a cell is missing`,
       el("i", "pw-swatch pw-meanbar"),
     );
-  for (const { status, className, word, text } of STATUS_KEY) {
-    if (present.has(status)) entry(word, words[word] ?? text, el("i", `pw-swatch ${className}`));
+  for (const told of awaited(state) ? STATUS_KEY : STATUS_KEY.map((told) => ended(told, state))) {
+    const { status, className, name, word, text } = told;
+    if (present.has(status)) entry(name ?? word, words[word] ?? text, el("i", `pw-swatch ${className}`));
   }
   if (varies) entry("varied", VARIES, el("i", "pw-swatch pw-varies", "\u2026"));
   if (words["stages"]) entry("outlined", words["stages"], el("i", "pw-swatch pw-stage"));

@@ -16,48 +16,71 @@ const ROUNDED = 1500;
 /** Up to this much past the limit the colour is as good as exact, and no mark is drawn. */
 const TOLERATED = 1.05;
 
-/** One tile of parallel lines; the tile repeats every `pitch` CSS pixels. */
-function hatch({ g, dpr }: Surface, colour: string, pitch: number, crossed: boolean): CanvasPattern | string {
+type Fill = CanvasPattern | string;
+type Draw = (tile: CanvasRenderingContext2D, size: number) => void;
+
+/** What `draw` draws on a tile, repeated every `pitch` CSS pixels. */
+function tiled({ g, dpr }: Surface, colour: string, pitch: number, draw: Draw): Fill {
   const size = Math.max(4, Math.round(pitch * dpr));
   const tile = document.createElement("canvas");
   tile.width = tile.height = size;
   const t = tile.getContext("2d");
   if (!t) return colour;
-  t.strokeStyle = colour;
+  t.strokeStyle = t.fillStyle = colour;
   t.lineWidth = Math.max(1, dpr);
-  t.beginPath();
-  for (const shift of [-size, 0, size]) {
-    t.moveTo(shift - 1, size + 1);
-    t.lineTo(shift + size + 1, -1);
-    if (crossed) {
-      t.moveTo(shift - 1, -1);
-      t.lineTo(shift + size + 1, size + 1);
-    }
-  }
-  t.stroke();
+  draw(t, size);
   const pattern = g.createPattern(tile, "repeat");
   if (!pattern) return colour;
   pattern.setTransform(new DOMMatrix().scale(1 / dpr));
   return pattern;
 }
 
+/** Parallel lines, or two sets of them that cross. */
+const hatch =
+  (crossed: boolean): Draw =>
+  (t, size) => {
+    t.beginPath();
+    for (const shift of [-size, 0, size]) {
+      t.moveTo(shift - 1, size + 1);
+      t.lineTo(shift + size + 1, -1);
+      if (crossed) {
+        t.moveTo(shift - 1, -1);
+        t.lineTo(shift + size + 1, size + 1);
+      }
+    }
+    t.stroke();
+  };
+
+/** Dots, in every second place of a chequer. */
+const stipple: Draw = (t, size) => {
+  const side = Math.max(1, Math.round(size / 5));
+  for (const at of [0, Math.round(size / 2)]) t.fillRect(at, at, side, side);
+};
+
 /** The shortest number worth printing, `.61`. Where there is no room for it no cell has a number. */
 const SHORTEST = 3;
 
-/** How numbers fit into cells of this size: the font, and the longest text it leaves room for. */
-export function printing(cellW: number, cellH: number): { font: string; room: number } | null {
+/** How numbers fit into cells: the font and its size, and the longest text it leaves room for. */
+export interface Printing {
+  font: string;
+  size: number;
+  room: number;
+}
+
+/** How numbers fit into cells of this size; null where none does. */
+export function printing(cellW: number, cellH: number): Printing | null {
   if (cellH < 11) return null;
   for (let size = Math.min(11, Math.max(9, Math.floor(cellH * 0.62))); size >= 9; size--) {
     const font = `${size}px ${MONO}`;
     const room = Math.floor((cellW - 3) / (textWidth("00000", font) / 5));
-    if (room >= SHORTEST) return { font, room };
+    if (room >= SHORTEST) return { font, size, room };
   }
   return null;
 }
 
 /**
  * A printed value as `room` allows: `0.61`, `.61`, with a decimal less (`1.0` of 1.00, `\u2212.6` of \u22120.61), a value of
- * about one or more with none. Equal colours all have their number: nothing is printed only where no number would be true.
+ * about one or more with none, one of a thousand or more as its power of ten (`1e4` of 12345). Equal colours all have their number: nothing is printed only where no number would be true.
  */
 export function printed(value: number, limit: number, room: number): string {
   const least = Math.abs(value) >= 0.95 ? 0 : 1;
@@ -65,7 +88,8 @@ export function printed(value: number, limit: number, room: number): string {
     const text = decimal(value, limit, digits);
     for (const form of [text, tight(text)]) if (form.length <= room) return form;
   }
-  return "";
+  const power = Math.abs(value) < 1000 ? "" : value.toExponential(0).replace("+", "").replace("-", "\u2212");
+  return power.length <= room ? power : "";
 }
 
 export interface Painting {
@@ -89,7 +113,7 @@ export const beyond = (value: number, limit: number): boolean => Math.abs(value)
 
 /** A painting with what is worked out once for all its cells. */
 export interface Canvas extends Painting, Surface {
-  hatches: ReadonlyMap<number, CanvasPattern | string>;
+  hatches: ReadonlyMap<number, Fill>;
   gap: number;
   /** How many cells are drawn. */
   count: number;
@@ -108,10 +132,12 @@ export function paint(canvas: HTMLCanvasElement, painting: Painting): void {
   Object.assign(canvas.style, { left: `${snap(x)}px`, top: `${snap(y)}px` });
   g.translate(-snap(x), -snap(y));
   const cellW = plan.edges[1];
-  const hatches = new Map([
-    [STATUS.implied as number, hatch(ready, surface(theme).hatch, 5, false)],
-    [STATUS.unavailable as number, hatch(ready, surface(theme).block, 6, true)],
+  const ink = surface(theme);
+  const hatches = new Map<number, Fill>([
+    [STATUS.implied, tiled(ready, ink.hatch, 5, hatch(false))],
+    [STATUS.unavailable, tiled(ready, ink.block, 6, hatch(true))],
   ]);
+  if (!painting.awaited) hatches.set(STATUS.pending, tiled(ready, ink.block, 5, stipple));
   const gap = [4, 8].filter((size) => Math.min(cellW, plan.cellH) >= size).length / 2; // none, half a pixel, one
   const count = (span.r1 - span.r0) * (span.c1 - span.c0);
   const all: Canvas = { ...painting, g, dpr, hatches, gap, count, snap };
@@ -122,7 +148,7 @@ export function paint(canvas: HTMLCanvasElement, painting: Painting): void {
   brackets(all);
 }
 
-/** The colour below a cell's mark, or none for what is still to come. */
+/** The colour below a cell's mark, or none for what is not measured. */
 function ground({ cells, values, scale }: Painting, i: number): Rgb | null {
   const status = cells.status[i];
   if (status === STATUS.pending) return null;
@@ -137,17 +163,16 @@ function roundGrounds(all: Canvas): void {
     const [y0, y1] = [snap(r * plan.cellH), snap((r + 1) * plan.cellH) - gap];
     for (let c = span.c0; c < span.c1; c++) {
       const i = r * cells.cols + c;
-      const colour = ground(all, i);
-      if (!colour) continue;
+      const [colour, lines] = [ground(all, i), hatches.get(cells.status[i])];
+      if (!colour && !lines) continue;
       const [x0, x1] = [snap(plan.edges[c]), snap(plan.edges[c + 1]) - gap];
       g.beginPath();
       g.roundRect(x0, y0, x1 - x0, y1 - y0, 2);
-      g.fillStyle = css(colour);
-      g.fill();
-      const lines = hatches.get(cells.status[i]);
-      if (!lines) continue;
-      g.fillStyle = lines;
-      g.fill();
+      for (const style of [colour && css(colour), lines]) {
+        if (!style) continue;
+        g.fillStyle = style;
+        g.fill();
+      }
     }
   }
 }
@@ -211,7 +236,11 @@ function marks({ g, cells, values, plan, span, scale, theme, awaited, compact, g
       if (status === STATUS.estimated) dots(g, x, y, w, h);
       const told = print && Math.abs(value) >= worth ? (text?.(i) ?? printed(value, scale.limit, print.room)) : "";
       if (print && told && told.length <= print.room) g.fillText(told, cx, cy + 0.5);
-      if (beyond(value, scale.limit)) corner(g, x + w - 2, y + 2, Math.min(5, w / 3));
+      if (beyond(value, scale.limit)) {
+        const free = print ? (h - 0.8 * print.size) / 2 : h; // above a number, which it must not touch
+        const inset = free >= 7 ? 2 : 0.5;
+        corner(g, x + w - inset, y + inset, Math.max(2, Math.min(5, w / 3, free - inset)));
+      }
       if (cells.unsure(i)) circle(g, x, y + h, Math.min(w, h), scale.ink(value));
       if (cells.ring(i) === 1 || cells.ring(i) === 2) ring(g, x, y, w, h, scale.ink(value), cells.ring(i) === 2);
     }

@@ -39,6 +39,7 @@ export function createRoot<S>(props: RenderProps<S>, className: string, redraw: 
   const width = () => (laidOut = contentWidth(node));
   const observer = new ResizeObserver(() => {
     const now = contentWidth(node);
+    if (!now) tip.hide(); // or else it is there again when the view is
     if (now > 0 && now !== laidOut) redraw(); // heights follow from widths
   });
   observer.observe(node);

@@ -36,8 +36,8 @@ export class Sheet {
     this.focused(false);
     ariaRow.append(this.cursor);
     this.plot.append(this.canvas, ...marks, ariaRow);
-    const { above, right, before, below } = this.means;
-    sheet.append(this.#corner, this.header.node, above, this.#labels, this.plot, right, before, below);
+    const { above, right, before, below, corner } = this.means;
+    sheet.append(this.#corner, this.header.node, above, this.#labels, this.plot, right, before, below, corner);
     this.node.append(sheet);
     for (const part of [this.#corner, this.#labels, this.header.node, above, right, before, below])
       part.setAttribute("aria-hidden", "true");

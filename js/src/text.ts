@@ -51,6 +51,9 @@ export function signed(value: number, limit = 1): string {
 /** `0.61` as `.61`, for narrow cells. */
 export const tight = (text: string): string => text.replace(/^(\u2212?)0\./, "$1.");
 
+/** A number in three digits that count. */
+export const precise = (value: number): string => value.toPrecision(3).replace("-", "\u2212");
+
 export function percent(p: number): string {
   if (Number.isNaN(p)) return "\u2013";
   const q = 100 * p;

@@ -18,9 +18,13 @@ export class Tip {
   }
 
   #near: (() => DOMRect) | null = null;
+  #around: () => DOMRect = () => new DOMRect();
 
-  /** `near` is asked again when the page scrolls. */
-  show(near: () => DOMRect, heading: string, lines: readonly TipLine[]): void {
+  /**
+   * Shows lines beside `near`, and where there is room beside all of `around`, which they would hide a part of. Both
+   * are asked again when the page scrolls.
+   */
+  show(near: () => DOMRect, heading: string, lines: readonly TipLine[], around = near): void {
     this.node.replaceChildren(el("div", "pw-tip-head", heading));
     for (const { name, value, strong, className } of lines) {
       const line = el("div", `pw-tip-line ${strong ? "pw-strong" : ""} ${className ?? ""}`);
@@ -29,19 +33,14 @@ export class Tip {
     }
     this.node.hidden = false;
     if (this.node.isConnected && this.node.showPopover && !this.node.matches(":popover-open")) this.node.showPopover();
-    this.#near = near;
+    [this.#near, this.#around] = [near, around];
     this.follow();
   }
 
   /** Stands beside what it is about, wherever that has scrolled to. */
   follow(): void {
     if (!this.#near) return;
-    const near = this.#near();
-    const { width, height } = this.node.getBoundingClientRect();
-    const gap = 8;
-    const right = near.right + gap;
-    const x = right + width <= innerWidth ? right : Math.max(4, near.left - gap - width);
-    const y = Math.max(4, Math.min(near.top - 4, innerHeight - height - 4));
+    const { x, y } = spot(this.#near(), this.#around(), this.node.getBoundingClientRect(), innerWidth, innerHeight);
     Object.assign(this.node.style, { left: `${x}px`, top: `${y}px` });
   }
 
@@ -50,4 +49,40 @@ export class Tip {
     if (this.node.isConnected && this.node.hidePopover && this.node.matches(":popover-open")) this.node.hidePopover();
     this.node.hidden = true;
   }
+}
+
+const GAP = 8;
+const EDGE = 4;
+
+interface Box {
+  left: number;
+  right: number;
+  top: number;
+  bottom: number;
+}
+
+/**
+ * Where a box of a size stands on a page of a size: right of `around`, else left of it, below or above it, where it is
+ * whole; else so beside `near`.
+ */
+export function spot(
+  near: Box,
+  around: Box,
+  { width, height }: { width: number; height: number },
+  pageWidth: number,
+  pageHeight: number,
+): { x: number; y: number } {
+  const within = (at: number, most: number) => Math.max(EDGE, Math.min(at, most - EDGE));
+  const [across, down] = [within(near.left, pageWidth - width), within(near.top - 4, pageHeight - height)];
+  const beside = (box: Box) => [
+    { x: box.right + GAP, y: down },
+    { x: box.left - GAP - width, y: down },
+    { x: across, y: box.bottom + GAP },
+    { x: across, y: box.top - GAP - height },
+  ];
+  const whole = ({ x, y }: { x: number; y: number }) =>
+    x >= EDGE && y >= EDGE && x + width <= pageWidth - EDGE && y + height <= pageHeight - EDGE;
+  return (
+    [...beside(around), ...beside(near)].find(whole) ?? { x: across, y: within(near.bottom + GAP, pageHeight - height) }
+  );
 }

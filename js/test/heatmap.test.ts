@@ -71,6 +71,39 @@ describe("drawing", () => {
     expect(marks.filter(({ x }) => x > 3 * cellW(root))).toHaveLength(1); // what is still to come
   });
 
+  test.each([
+    ["cancelled", "not measured: the run was cancelled", "the run was cancelled"],
+    ["error", "not measured: the run ended in an error", "the run ended in an error"],
+    ["done", "not measured", "there is no value here"],
+  ])("what a run that is %s has not measured is drawn, told and in the key", (state, told, text) => {
+    const status = Uint8Array.from([0, 1, 4, 3, 3, 0, 0, 0, 0, 0, 0, 0]);
+    const normalized = Float32Array.from({ length: 12 }, (_, i) => (i > 1 && i < 5 ? NaN : 0));
+    const { model, root } = mount(heatmapState({ status, normalized, state: "running" }));
+    const names = () => [...root.querySelectorAll(".pw-key dt")].map((term) => term.textContent);
+    expect([fills(root).has("0,3"), names().includes("pending")]).toEqual([false, true]);
+    model.set("state", state);
+    model.set("words", { title: "A map" }); // what is drawn again is the state's too
+    return nextFrame().then(() => {
+      const [dotted, implied, unavailable] = ["0,3", "0,1", "0,2"].map((cell) => fills(root).get(cell));
+      expect(typeof dotted).toBe("object");
+      expect(new Set([dotted, implied, unavailable]).size).toBe(3);
+      expect(fills(root).get("1,0")).toBe(dotted);
+      expect(names()).toContain("not measured");
+      expect(root.querySelector(".pw-unmeasured")!.closest("div")!.querySelector("dd")!.textContent).toBe(text);
+      press(gridOf(root), "Home");
+      press(gridOf(root), "End");
+      expect(active(root)).toBe(`layer 0, position 3 ' to', ${told}`);
+    });
+  });
+
+  test("the key speaks of implied cells in means only where there are some", async () => {
+    const means = { row_means: new Float32Array(3), col_means: new Float32Array(4) };
+    const told = (root: Element) => root.querySelector(".pw-meanbar")!.closest("div")!.querySelector("dd")!.textContent;
+    expect(told(mount(heatmapState(means)).root)).not.toContain("implied");
+    const status = new Uint8Array(12).fill(STATUS.implied, 0, 1);
+    expect(told(mount(heatmapState({ ...means, status })).root)).toContain("implied ones as 0");
+  });
+
   test("a value past the end of the scale keeps its number and gets a corner mark", () => {
     const normalized = new Float32Array(12);
     normalized[5] = 1.7;
@@ -255,7 +288,7 @@ describe("keyboard", () => {
 
   test("what is announced is never a number that was not found", () => {
     const status = new Uint8Array(12).fill(STATUS.pending);
-    const { root } = mount(heatmapState({ status, normalized: new Float32Array(12).fill(NaN) }));
+    const { root } = mount(heatmapState({ status, normalized: new Float32Array(12).fill(NaN), state: "running" }));
     press(gridOf(root), "Home");
     expect(active(root)).toBe("layer 0, position 0 ' When', not measured yet");
   });
@@ -306,6 +339,19 @@ describe("keyboard", () => {
 });
 
 describe("hover", () => {
+  test("the tooltip follows the values of its cell, and goes with its cell", async () => {
+    const { model, root } = mount(heatmapState());
+    const tip = root.querySelector<HTMLElement>(".pw-tip")!;
+    pointAt(plotOf(root), "pointermove", ...at(root, 1, 1));
+    expect(tip.textContent).toContain("0.20");
+    model.deliver({ type: "cells" }, cellsMessage([5], [0.75], [0]));
+    await nextFrame();
+    expect(tip.textContent).toContain("0.75");
+    model.set("rows", ["0"]);
+    await nextFrame();
+    expect(tip.hidden).toBe(true);
+  });
+
   test("the tooltip tells place, numbers and status", () => {
     const { root } = mount(heatmapState());
     pointAt(plotOf(root), "pointermove", ...at(root, 2, 3));

@@ -51,6 +51,31 @@ test("what is no number above 0 is told and not taken; Escape puts back what was
   expect(model.sent).toEqual([]);
 });
 
+test("a refusal can be read beside the colours, which stay as they were, until the field is asked again", () => {
+  const { root } = mount(heatmapState());
+  const refused = root.querySelector<HTMLElement>(".pw-refused")!;
+  expect([refused.hidden, refused.textContent]).toEqual([true, "a number above 0"]);
+  field(root).focus();
+  type(root, "abc");
+  expect([refused.hidden, field(root).value]).toEqual([false, "abc"]);
+  field(root).blur();
+  expect([refused.hidden, field(root).value, field(root).hasAttribute("aria-invalid")]).toEqual([false, "1", false]);
+  field(root).focus();
+  expect(refused.hidden).toBe(true);
+  type(root, "0");
+  type(root, "1");
+  expect([refused.hidden, field(root).hasAttribute("aria-invalid")]).toEqual([true, false]);
+});
+
+test("what is being typed stays while cells arrive", async () => {
+  const { model, root } = mount(heatmapState());
+  field(root).focus();
+  field(root).value = "0.";
+  model.set("words", { unit: "destroyed" });
+  await nextFrame();
+  expect([field(root).value, document.activeElement]).toEqual(["0.", field(root)]);
+});
+
 test("what is typed is no shortcut of the page", () => {
   const { root } = mount(heatmapState());
   const outside = vi.fn();

@@ -14,6 +14,11 @@ describe("a printed number", () => {
     [12.34, 20, 3, "12"],
     [0.064, 0.09, 3, ".06"],
     [-123, 200, 3, ""],
+    [12.3, 1, 3, "12"],
+    [-123.4, 1, 4, "\u2212123"],
+    [12345, 1, 3, "1e4"],
+    [-98765, 1, 4, "\u22121e5"],
+    [-98765, 1, 3, ""],
   ])("of %d on a scale of %d in %d characters is %s", (value, limit, room, text) => {
     expect(printed(value, limit, room)).toBe(text);
   });
@@ -34,6 +39,7 @@ test("cells with a font have room for the shortest number, and narrower ones pri
     const print = printing(width, 22);
     if (width < 20) expect(print).toBeNull();
     else expect(print!.room).toBeGreaterThanOrEqual(3);
+    if (print) expect(print.font).toContain(`${print.size}px`);
   }
   expect(printing(60, 10)).toBeNull();
 });

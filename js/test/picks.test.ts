@@ -26,15 +26,17 @@ describe("alignment editor", () => {
     expect(texts).toEqual([
       ["BOS", "BOS"],
       ["The", "The"],
-      ["famous", "\u2013"],
+      ["famous", ""],
       ["Eiffel", "Leaning"],
       ["is", "is"],
     ]);
     expect([...root.querySelectorAll(".pw-gap")].map((node) => node.className)).toEqual([
       expect.stringContaining("pw-corrupted"),
     ]);
+    const gap = root.querySelector<HTMLElement>(".pw-gap")!;
+    expect([gap.title, gap.querySelectorAll(".pw-nothing").length]).toEqual(["no token here", 1]);
     expect([...root.querySelectorAll(".pw-differs")].map((box) => box.textContent)).toEqual([
-      "famous\u2013",
+      "famous",
       "EiffelLeaning",
     ]);
     expect([...root.querySelectorAll(".pw-number")].map((n) => n.textContent)).toEqual(columns.numbers);

@@ -118,7 +118,7 @@ describe("attention", () => {
     const { root } = mount({ ...state, columns, runs, patterns: weights });
     expect(texts(root)).toEqual(["0.50", "0.30", "0.20", "0.40", "0.60"]);
     expect(root.querySelector(".pw-dest")?.textContent).toBe("from position 2/1 ' c'");
-    expect(root.querySelector(".pw-note")!.textContent).toContain("\u2013: the run has no token there");
+    expect(root.querySelector(".pw-note")!.textContent).toContain("A dashed box: the run has no token there.");
     press(root.querySelector("[role=group]")!, "ArrowUp");
     expect(texts(root)).toEqual(["1.00"]);
     expect(live(root)).toContain("corrupted: no token here");
@@ -256,6 +256,16 @@ describe("predictions", () => {
     expect(root.querySelector("b")).toBeNull();
     expect(root.querySelector<HTMLElement>(".pw-probbar")!.style.width).toBe("92%");
     expect(root.querySelector(".pw-note")?.textContent).toBe("\u25cf answer    \u25cb foil");
+  });
+
+  test("the numbers of a table have the room that the longest needs, and decimals that suit the largest", () => {
+    const logit = (token: string, value: number) => ({ token, logit: value, mark: "" });
+    const tables = [{ name: "clean", label: "clean", rows: [logit(" a", 13.36), logit(" b", -123.456)] }];
+    const { root } = mount({ ...state, quantity: "logit", tables });
+    const numbers = [...root.querySelectorAll<HTMLElement>(".pw-percent")];
+    expect(numbers.map((number) => number.textContent)).toEqual(["+13", "\u2212123"]);
+    expect(numbers[0].style.width).toBe("4.5ch");
+    expect(root.querySelectorAll("tr")[1].title).toContain("logit \u2212123.46");
   });
 
   test("logits have bars by the largest of all, and the difference of answer and foil below", () => {

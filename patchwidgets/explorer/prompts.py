@@ -14,7 +14,7 @@ from ..spelling import shown_token
 from .many import DatasetChoice
 from .menu import MENU
 from .nearest import Near, NearWords, Spaced
-from .text import Line, in_one_line, named, with_line_breaks
+from .text import Line, Part, in_one_line, named, with_line_breaks
 
 _CUSTOM = "your own"
 
@@ -128,7 +128,7 @@ class PromptEntry:
         self.foil = TokenChoice("over foil", lock, self._edited)
         self.errors |= {"answer": self.answer.error, "foil": self.foil.error}
         self.warning = Line("pw-x-warning")
-        self.verdict, self.stated = Line("pw-x-dim"), Line("pw-x-dim")
+        self.verdict, self.stated = Line("pw-x-dim"), Line("pw-x-stated")
         self.near = {name: NearWords(lock, getattr(self, name)) for name in ("clean", "corrupted")}
         for field in (self.clean, self.corrupted):
             field.add_class("pw-x-field")
@@ -216,7 +216,7 @@ class PromptEntry:
         for name in ("answer", "foil"):
             getattr(self, name).near.offer(near if name == field else None)
         if field in ("clean", "corrupted"):
-            self.tell("", "")
+            self.tell("", [])
 
     def fold_too(self, part: w.Widget) -> None:
         """Hide another part with the fields."""
@@ -231,10 +231,10 @@ class PromptEntry:
         if stale:
             self.warn_unknown([])
 
-    def tell(self, verdict: str, stated: str) -> None:
+    def tell(self, verdict: str, stated: Sequence[Part]) -> None:
         """Say whether the model gets the prompts right, and what the pair varies."""
         self.verdict.say(verdict)
-        self.stated.say(stated)
+        self.stated.say(*stated)
 
     def warn_unknown(self, fields: list[str]) -> None:
         """Tell which prompts have a word the model does not know, if any."""

@@ -12,7 +12,7 @@ from ..encoding import encode_prompts
 from ..engine.handle import ModelHandle
 from ..errors import PatchError
 from ..prompts import EncodedPair, PromptPair
-from ..spelling import shown_token
+from ..spelling import shown_token, signed
 from ..suggest import Suggestion, suggestions
 from .aligning import Aligning
 from .prompts import PromptEntry
@@ -186,6 +186,6 @@ def _measured(one: Suggestion) -> str:
     """Return what a replacement does: "at 2 (name) moves it by 11.6: 'Mary' 98% to 1%, then 'Anna' 97%"."""
     answer, foil = shown_token(one.answer_text), shown_token(one.foil_text)
     return (
-        f"at {one.position} ({one.kind}) moves it by {one.moved:.2f}: '{answer}' {one.answer_clean:.0%} to "
+        f"at {one.position} ({one.kind}) moves it by {signed(one.moved)}: '{answer}' {one.answer_clean:.0%} to "
         f"{one.answer_corrupted:.0%}, then '{foil}' {one.foil_corrupted:.0%}"
     )

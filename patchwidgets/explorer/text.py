@@ -10,6 +10,9 @@ from ipywidgets.widgets.widget_description import DescriptionWidget
 
 from ..spelling import SYMBOLS
 
+Part = str | tuple[str, str]
+"""A text, or a text with the style class it is shown in."""
+
 
 class Line(w.HTML):
     """A line of plain text with a style class; hidden while it is empty."""
@@ -20,8 +23,8 @@ class Line(w.HTML):
             self.add_class(name)
         self.say(text)
 
-    def say(self, *parts: str | tuple[str, str]) -> None:
-        """Show the parts one after another; a part is a text, or a text with the style class it is shown in."""
+    def say(self, *parts: Part) -> None:
+        """Show the parts one after another."""
         pieces = [part if isinstance(part, tuple) else (part, "") for part in parts]
         shown = "".join(
             f'<span class="{style}">{escape(text)}</span>' if style else escape(text) for text, style in pieces

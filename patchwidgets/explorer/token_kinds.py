@@ -10,7 +10,7 @@ from ..engine.handle import ModelHandle
 from ..errors import PatchError, PromptError
 from ..metrics import METRICS
 from ..prompts import EncodedPair
-from ..spelling import shown_token
+from ..spelling import shown_token, signed
 from ..suggest import Suggestion, suggestions
 from ..tokens import Tokenizer
 from .kinds import Kind, Kinds
@@ -109,8 +109,8 @@ def _entered(handle: ModelHandle, settings: dict[str, Any]) -> tuple[Kind | None
     moved = _moved(handle, pair)
     if abs(moved) < FLOOR:
         over = f"'{shown_token(pair.answer_text or '')}' over '{shown_token(pair.foil_text or '')}'"
-        by = f"{moved:.2f}".replace("-", "\u2212")
-        return None, [f"The pair as entered is not run: it moves {over} by {by} logits, less than {FLOOR:g}."]
+        told = f"it moves {over} by {signed(moved)} logits, less than {FLOOR:g}"
+        return None, [f"The pair as entered is not run: {told}."]
     uncounted = ""
     if pair.alignment is not None and {"pos", "dest", "src"} & set(axes_of(settings)):
         uncounted = "its prompts are of unequal lengths, and its tokens do not stand where those of the other maps do"
@@ -147,7 +147,7 @@ def _beyond(rest: Sequence[Suggestion]) -> list[str]:
     """Return what moves the answer and is not among the farthest."""
     if not rest:
         return []
-    some = [f"{_named(one)} by {one.moved:.2f}" for one in rest[:_SPELLED]]
+    some = [f"{_named(one)} by {signed(one.moved)}" for one in rest[:_SPELLED]]
     return [f"Not run, as {MOST} others move it farther: {_listed(some, len(rest))}."]
 
 
@@ -161,9 +161,8 @@ def _still(rest: Sequence[Suggestion]) -> list[str]:
     """Return what leaves the answer in its place."""
     if not rest:
         return []
-    some = [f"{_named(one)} (by {one.moved:.2f}, {one.answer_corrupted:.0%} left)" for one in rest[:_SPELLED]]
-    told = _listed(some, len(rest)).replace("by -", "by \u2212")
-    return [f"Not so, and not run: {told}."]
+    some = [f"{_named(one)} (by {signed(one.moved)}, {one.answer_corrupted:.0%} left)" for one in rest[:_SPELLED]]
+    return [f"Not so, and not run: {_listed(some, len(rest))}."]
 
 
 def _listed(some: list[str], of: int) -> str:

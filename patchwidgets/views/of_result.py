@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import words
-from ..grid import Grid, grid_of, tokens_of
+from ..grid import Grid, gapped_columns, grid_of, tokens_of, with_gaps
 from ..result import STATUSES, PatchResult
 from ..spread import Spread, spread_of
 from ..stages import THRESHOLD, find_stages, why_none
@@ -44,9 +43,8 @@ def result_traits(result: PatchResult, outline: float | None = THRESHOLD) -> dic
 def strip_columns(result: PatchResult) -> dict[str, Any]:
     """Return a result's tokens, the clean over the corrupted, as the columns of a strip."""
     tokens = tokens_of(result)
-    columns = tokens.columns(range(len(tokens.clean)))
-    alignment = result.provenance.get("alignment")
-    return columns if alignment is None else _gapped(columns, range(len(tokens.clean)), alignment, result)
+    positions = range(len(tokens.clean))
+    return with_gaps(tokens.columns(positions), positions, result)
 
 
 def outlined(result: PatchResult, grid: Grid, threshold: float) -> tuple[np.ndarray | None, str]:
@@ -64,7 +62,7 @@ def heatmap_traits(result: PatchResult) -> dict[str, Any]:
     """Return what `Heatmap` and its `show` take to show a result's first metric."""
     result = result.select(result.metrics[0])
     grid = grid_of(result)
-    shown = {"rows": grid.rows, "columns": _with_gaps(grid, result)}
+    shown = {"rows": grid.rows, "columns": gapped_columns(grid, result)}
     traits = traits_of(result, grid)
     spread = spread_of(result, traits["quantity"])
     return {**shown, **values_of(result, grid), **with_spread(traits, spread, grid)}
@@ -80,24 +78,6 @@ def with_spread(traits: dict[str, Any], spread: Spread | None, grid: Grid) -> di
         for name, flat in found.items()
     }
     return {**traits, **shown, "words": {**traits["words"], **spread.words}}
-
-
-def _with_gaps(grid: Grid, result: PatchResult) -> dict[str, Any]:
-    """Return a grid's columns with a gap where a token has no counterpart in the other prompt."""
-    alignment, columns = result.provenance.get("alignment"), grid.columns
-    if alignment is None or columns["kind"] != "tokens":
-        return columns
-    return _gapped(columns, [next(iter(key.values())) for key in grid.col_keys], alignment, result)
-
-
-def _gapped(
-    columns: dict[str, Any], positions: Sequence[Any], alignment: Sequence[Sequence[Any]], result: PatchResult
-) -> dict[str, Any]:
-    base, other = (0, 1) if result.direction.base == "clean" else (1, 0)
-    alone = {column[base] for column in alignment if column[other] is None}
-    name = ("clean", "corrupted")[other]
-    gapped = [None if i in alone else text for i, text in zip(positions, columns[name], strict=True)]
-    return {**columns, name: gapped}
 
 
 def values_of(result: PatchResult, grid: Grid) -> dict[str, np.ndarray]:

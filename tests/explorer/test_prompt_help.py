@@ -73,13 +73,13 @@ def test_a_pair_that_does_not_move_the_answer_is_said(explorer):
     [
         (
             DEMO.clean, DEMO.corrupted,
-            "This pair varies 'Mary' to 'Anna' at 2; the other 14 tokens are the same in both prompts. Before 'Mary' "
-            "at 2 the runs are the same, so patching one into the other moves nothing there. Patched from one run into "
-            "the other, a part that does the same in both cannot show",
+            "This pair varies 'Mary' to 'Anna' at 2; the other 14 tokens are the same in both prompts.\nBefore 'Mary' "
+            "at 2 the runs are the same, so patching one into the other moves nothing there.\nPatched from one run "
+            "into the other, a part that does the same in both cannot show",
         ),
         (
             "red dog key sun red", "key dog red sun red",
-            "varies 'red' to 'key' at 1, 'key' to 'red' at 3; the other 4 tokens are the same in both prompts. Both "
+            "varies 'red' to 'key' at 1, 'key' to 'red' at 3; the other 4 tokens are the same in both prompts.\nBoth "
             "have the same tokens in another order",
         ),
         (
@@ -91,8 +91,12 @@ def test_a_pair_that_does_not_move_the_answer_is_said(explorer):
 )  # fmt: skip
 def test_what_a_pair_varies_is_read_off_its_tokens(model, clean, corrupted, told):
     pair = encode_prompts(pw.PromptPair(clean, corrupted), handle_of(model).tokenizer, align="auto")
-    assert told in stated(pair)
-    assert ("without a counterpart" in stated(pair)) is (len(pair.clean) != len(pair.corrupted))
+    parts = stated(pair)
+    words = "".join(part if isinstance(part, str) else part[0] for part in parts)
+    assert told in words
+    named = [part[0] for part in parts if part[-1] == "pw-x-token"]
+    assert {f"'{name}'" for name in re.findall(r"'([^']+)'", told)} <= set(named)
+    assert ("without a counterpart" in words) is (len(pair.clean) != len(pair.corrupted))
 
 
 def test_it_is_on_screen_for_presets_and_for_typed_pairs(explorer):

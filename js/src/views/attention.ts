@@ -1,7 +1,7 @@
 import { hover, matches, onHover } from "../bus";
 import { float32 } from "../codec";
 import { coalesce, el, fit, place } from "../dom";
-import { GAP, type GridPlan, locate, MONO, planGrid } from "../geometry";
+import { type GridPlan, locate, MONO, planGrid } from "../geometry";
 import { Header } from "../header";
 import { handled } from "../keys";
 import type { AttentionState, Keys, RenderProps } from "../model";
@@ -112,7 +112,7 @@ export class AttentionView {
     );
     this.#drawMaps(available);
     const legend = this.#choice.legend(this.#print ? String(WORTH_PRINTING) : "");
-    const gaps = this.#plan.cells.some((cell) => cell.gap) ? ` ${GAP}: the run has no token there.` : "";
+    const gaps = this.#plan.cells.some((cell) => cell.gap) ? " A dashed box: the run has no token there." : "";
     const told = this.#choice.told.note ? `\n${this.#choice.told.note}` : "";
     this.#note.textContent = `${legend} Click a row of a map to see that token\u2019s row.${gaps}${told}`;
     this.#showDest();
@@ -217,7 +217,7 @@ export class AttentionView {
     for (const map of this.#small) map.mark(src);
   }
 
-  #hover(rect: (() => DOMRect) | null, dest = -1, src = -1): void {
+  #hover(rect: (() => DOMRect) | null, dest = -1, src = -1, around: Element = this.#scroll): void {
     const keys = src < 0 ? null : { pos: src };
     this.#mark(keys);
     hover(this.#state.get("group"), keys);
@@ -225,7 +225,8 @@ export class AttentionView {
     const lines = this.#choice.runs.map(({ name, label }, r) => {
       return { name: label, value: this.#choice.say(this.#weight(r, src, dest)), className: `pw-${name}` };
     });
-    this.#root.tip.show(rect, `from ${this.#token(dest)} to ${this.#token(src)}`, lines);
+    const heading = `from ${this.#token(dest)} to ${this.#token(src)}`;
+    this.#root.tip.show(rect, heading, lines, () => around.getBoundingClientRect());
   }
 
   #columnRect(src: number): DOMRect {
@@ -249,7 +250,7 @@ export class AttentionView {
         const map = this.#small.find((m) => m.canvas === event.target);
         const cell = map?.at(event.clientX, event.clientY);
         if (!map || !cell) return this.#hover(null);
-        this.#hover(() => map.rect(...cell), ...cell);
+        this.#hover(() => map.rect(...cell), ...cell, this.#maps);
       },
       { signal },
     );

@@ -1,4 +1,5 @@
 import { hover, matches, onHover } from "../bus";
+import { awaited } from "../cells";
 import { Clipboard } from "../clipboard";
 import { Scale } from "../colour";
 import { copied, type Part } from "../copying";
@@ -48,6 +49,7 @@ export class HeatmapView {
   #plan!: GridPlan;
   #scale!: Scale;
   #cursor: [number, number] = [0, 0];
+  #told: [number, number] | null = null; // the cell of the tooltip
   #footShows = "";
   #zoom = 0;
   #means = false;
@@ -161,6 +163,7 @@ export class HeatmapView {
     if (shows !== this.#footShows) this.#drawFoot(present, over, marked);
     this.#footShows = shows;
     this.#tellCursor();
+    this.#tell();
     if (!this.#table.hidden) this.#fillTable();
   }
 
@@ -169,12 +172,12 @@ export class HeatmapView {
     const { cells } = this.store;
     const state = this.#state;
     const [values, compact] = [cells[state.get("quantity")], state.get("compact")];
-    const awaited = state.get("state") === "running" || state.get("state") === "empty";
+    const toCome = awaited(state.get("state"));
     const [plan, scale, theme] = [this.#plan, this.#scale, this.#root.theme()];
     const { gathered } = this.store;
     const text = this.#says.fraction;
     const span = (this.#drawn = spanToDraw(plan, this.#sheet.view));
-    paint(this.#sheet.canvas, { cells, values, plan, span, scale, theme, awaited, compact, gathered, text });
+    paint(this.#sheet.canvas, { cells, values, plan, span, scale, theme, awaited: toCome, compact, gathered, text });
   }
 
   /** Paints what scrolling has brought into view, if it is not drawn yet. */
@@ -197,9 +200,10 @@ export class HeatmapView {
   }
 
   #drawFoot(present: ReadonlySet<number>, over: boolean, marked: readonly number[]): void {
-    const [side, words] = [this.#side.node, this.#state.get("words")];
-    const [gathers, varies] = [this.store.gathered.size > 0, this.#plan.cells.some((cell) => cell.varies)];
-    this.#foot.replaceChildren(...foot(this.#scale, words, present, marked, this.#means, gathers, varies));
+    const [side, words, state] = [this.#side.node, this.#state.get("words"), this.#state.get("state")];
+    const [means, gathered] = [this.#means, this.store.gathered.size > 0];
+    const varies = this.#plan.cells.some((cell) => cell.varies);
+    this.#foot.replaceChildren(...foot({ scale: this.#scale, words, state, present, marked, means, gathered, varies }));
     side.hidden = this.#state.get("compact");
     this.#foot.hidden = side.hidden || this.#foot.textContent === "";
     if (side.hidden) return;
@@ -235,12 +239,25 @@ export class HeatmapView {
     const { rows, cols } = this.store.cells;
     if (row >= rows || col >= cols || !this.#says.has(row, col)) return; // a new grid is not laid out yet
     const keys = { ...this.#state.get("row_keys")[row], ...this.#state.get("col_keys")[col] };
-    this.#root.tip.show(() => this.#sheet.rect(row, col), this.#says.heading(row, col), this.#says.lines(row, col));
+    this.#told = [row, col];
+    this.#tell();
     this.#mark(keys);
     hover(this.#state.get("group"), keys);
   }
 
+  /** Tells in the tooltip of the cell that was entered, as it is now. */
+  #tell(): void {
+    if (!this.#told) return;
+    const [row, col] = this.#told;
+    const { rows, cols } = this.store.cells;
+    if (row >= rows || col >= cols || !this.#says.has(row, col)) return this.#leave();
+    const cell = () => this.#sheet.rect(row, col);
+    const around = this.#state.get("compact") ? () => this.#sheet.node.getBoundingClientRect() : cell;
+    this.#root.tip.show(cell, this.#says.heading(row, col), this.#says.lines(row, col), around);
+  }
+
   #leave(): void {
+    this.#told = null;
     this.#root.tip.hide();
     this.#mark(null);
     hover(this.#state.get("group"), null);

@@ -2,7 +2,7 @@ import { coalesce, el } from "../dom";
 import type { PredictionRow, PredictionsState, RenderProps } from "../model";
 import { createRoot, type Root } from "../root";
 import type { Store } from "../store";
-import { percent, quoted, signed, visible } from "../text";
+import { percent, precise, quoted, signed, visible } from "../text";
 
 const MARKS = { "": "", answer: "\u25cf", foil: "\u25cb" } as const;
 
@@ -33,7 +33,8 @@ export class PredictionsView {
     // With logits the longest bar is the largest number on show.
     const largest = this.model.get("quantity") === "logit" ? Math.max(0, ...rows.map((r) => r.logit)) : null;
     const columns = el("div", "pw-tables");
-    columns.append(...tables.map((t) => column(t, largest)));
+    const told = (value: number) => signed(value, largestOf(tables));
+    columns.append(...tables.map((t) => column(t, largest, told)));
     const used = (["answer", "foil"] as const).filter((m) => rows.some((r) => r.mark === m));
     this.#content.replaceChildren(...(title ? [el("h2", "pw-title", title)] : []), columns);
     if (used.length) this.#content.append(el("p", "pw-note", used.map((m) => `${MARKS[m]} ${m}`).join("    ")));
@@ -44,24 +45,33 @@ export class PredictionsView {
 
 type Table = PredictionsState["tables"][number];
 
-function column({ name, label, rows, difference }: Table, largest: number | null): HTMLElement {
+/** The largest size of a logit or a difference on show: all have decimals that suit it. */
+const largestOf = (tables: readonly Table[]): number =>
+  Math.max(1, ...tables.flatMap((t) => [...t.rows.map((r) => Math.abs(r.logit)), Math.abs(t.difference ?? 0)]));
+
+type Told = (value: number) => string;
+
+function column({ name, label, rows, difference }: Table, largest: number | null, told: Told): HTMLElement {
   const node = el("table", `pw-predicted pw-run-${name}`);
   node.append(el("caption", `pw-${name}`, label));
   const body = node.createTBody();
-  for (const row of rows) body.append(line(row, largest));
+  for (const row of rows) body.append(line(row, largest, told));
   if (difference !== undefined) {
     const foot = node.createTFoot().insertRow();
     foot.title = `answer minus foil: ${signed(difference)}`;
     const name = el("td", "", `${MARKS.answer} \u2212 ${MARKS.foil}`);
     name.setAttribute("aria-label", "answer minus foil");
-    foot.append(name, el("td", "pw-percent", signed(difference)));
+    foot.append(name, el("td", "pw-percent", told(difference)));
   }
+  const numbers = [...node.querySelectorAll<HTMLElement>(".pw-percent")];
+  const longest = Math.max(0, ...numbers.map((number) => number.textContent!.length));
+  if (numbers[0]) numbers[0].style.width = `${longest + 0.5}ch`; // the first row's widths are the table's
   return node;
 }
 
-function line({ token, prob, logit, mark }: PredictionRow, largest: number | null): HTMLElement {
+function line({ token, prob, logit, mark }: PredictionRow, largest: number | null, told: Told): HTMLElement {
   const node = el("tr", mark ? "pw-marked" : "");
-  const chance = prob === undefined ? "" : `probability ${prob.toPrecision(3)}, `;
+  const chance = prob === undefined ? "" : `probability ${precise(prob)}, `;
   node.title = `${quoted(token)}${mark ? ` (${mark})` : ""}: ${chance}logit ${signed(logit)}`;
   const name = el("td", "pw-predicted-token");
   const part = largest === null ? (prob ?? 0) : logit / (largest || 1);
@@ -72,6 +82,6 @@ function line({ token, prob, logit, mark }: PredictionRow, largest: number | nul
   if (mark) sign.setAttribute("role", "img");
   if (mark) sign.setAttribute("aria-label", mark);
   name.append(bar, sign, text);
-  node.append(name, el("td", "pw-percent", largest === null ? percent(prob ?? NaN) : signed(logit)));
+  node.append(name, el("td", "pw-percent", largest === null ? percent(prob ?? NaN) : told(logit)));
   return node;
 }

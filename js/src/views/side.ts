@@ -28,7 +28,7 @@ export class Side {
     const field = this.#limit.node;
     const typing = document.activeElement === field;
     this.#limit.show(tickText(scale.limit, scale.limit), unit, typed);
-    this.node.replaceChildren(colourBar(scale, unit, height, over, field, fromZero));
+    this.node.replaceChildren(colourBar(scale, unit, height, over, [field, this.#limit.refused], fromZero));
     if (typing) field.focus();
   }
 }

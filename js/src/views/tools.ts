@@ -73,7 +73,7 @@ function button(text: string, shortcut: string, pressed: () => void, name = text
   node.type = "button";
   if (name !== text) node.setAttribute("aria-label", name);
   node.setAttribute("aria-keyshortcuts", shortcut);
-  node.title = `key ${shortcut}`;
+  node.title = `key ${shortcut.replace("-", "\u2212")}`;
   node.addEventListener("click", pressed);
   return node;
 }
