@@ -33,7 +33,7 @@ _LABEL = r'"(?:[^"<>&`%{}\[\]|;:\\\n#]|#\d+;)*"'
 GRAMMAR = [re.compile(f"^{line}$".replace("LABEL", _LABEL)) for line in (
     "flowchart LR", "    subgraph [a-z_]+\\[LABEL\\]", "        direction LR", "    end",
     " {8}[a-z_]+\\[LABEL\\] --> [a-z_]+\\[LABEL\\]", " {8}[a-z_]+ --> [a-z_]+\\[LABEL\\]",
-    " {4}[a-z_]+ --> [a-z_]+\\[LABEL\\]",
+    " {4}[a-z_]+ --> [a-z_]+\\[LABEL\\]", " {4}standing_\\d\\[LABEL\\]",
     " {4}[a-z_]+ --> [a-z_]+", " {4}[a-z_]+ ==>\\|LABEL\\| [a-z_]+", " {4}[a-z_]+ -\\.->\\|LABEL\\| [a-z_]+",
     " {4}classDef [a-z]+ stroke:#[0-9a-f]{6},stroke-width:2px", " {4}class [a-z_,]+ [a-z]+",
 )]  # fmt: skip
@@ -109,6 +109,32 @@ def test_the_patched_run_takes_the_part_from_the_source_and_the_rest_from_the_ba
     assert "resid_pre at layer 1, pos 3, 'w3/w9'" in drawn.alt
 
 
+@pytest.mark.parametrize(("layer", "layers"), [(0, "0, 1"), (1, "0-2"), (2, "1, 2")])
+def test_a_window_is_drawn_with_its_layers(layer: int, layers: str) -> None:
+    windowed = pw.patch(models.bridge("gpt2"), models.PAIR, "resid_pre", window=3).wait()
+    drawn = windowed.diagram(layer=layer, pos=3)
+    assert drawn.part.startswith(f"resid_pre at layers {layers} around layer {layer}, pos 3")
+    assert "windows of 3 layers" in windowed.diagram().part
+    for text in (*texts(drawn.svg()), drawn.mermaid(), drawn.alt):
+        assert "at layer " not in text
+    older = PatchResult(windowed.data, {k: v for k, v in windowed.provenance.items() if k != "sizes"})
+    assert f"at 3 layers around layer {layer}, pos 3" in older.diagram(layer=layer, pos=3).alt
+
+
+def test_what_stands_is_drawn_and_the_title_says_what_was_swept() -> None:
+    stands = [pw.Standing("z", "zero", runs="corrupted", layers=[1], heads=[0]), pw.Standing("embed", pw.Scale(2.0))]
+    swept = pw.patch(models.bridge("gpt2"), models.PAIR, "resid_pre", layers=[1, 2], standing=stands).wait()
+    drawn = swept.diagram(layer=1, pos=3)
+    assert "layers 1, 2 only" in drawn.title
+    assert len(drawn.standing) == 2
+    visibly = texts(drawn.svg())
+    for told in drawn.standing:
+        assert told in visibly
+        assert told in drawn.alt
+        assert told in unescaped(drawn.mermaid())
+    check(drawn, drawn.title)
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_prompts_are_text(result: PatchResult, text: str) -> None:
     check(with_prompt(result, text).diagram(layer=1, pos=3), text)
@@ -120,7 +146,7 @@ def test_any_prompt_is_text(text: str) -> None:
     drawn = Diagram(
         title=text, prompts={"clean": text, "corrupted": text}, part=text, base="corrupted", source="clean", taken=True,
         change="is taken from the clean run", metric=text, numbers={"clean": 1.0, "corrupted": 0.0}, compared=(text,),
-        said=text,
+        said=text, standing=(text, text),
     )  # fmt: skip
     check(drawn, text)
 

@@ -28,6 +28,7 @@ def mermaid(diagram: Diagram) -> str:
     lines.append(f"    {diagram.base}_run -.->|{_label('all else')}| patched_run")
     lines.append(f"    patched_metric --> comparison[{_label('; '.join(diagram.compared), 200)}]")
     lines += [f"    {run}_metric --> comparison" for run in (diagram.base, diagram.source)]
+    lines += [f"    standing_{i}[{_label(told, 200)}]" for i, told in enumerate(diagram.standing)]
     for run, colour in run_colours("light").items():
         lines.append(f"    classDef {run} stroke:{colour},stroke-width:2px")
         lines.append(f"    class {run}_prompt,{run}_part,{run}_metric {run}")

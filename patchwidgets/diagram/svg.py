@@ -16,20 +16,25 @@ _PROMPT, _PART, _METRIC, _END = (16, 214), (258, 214), (500, 96), (634, 130)
 """Left edge and width of the four columns."""
 _LETTER = 7.2
 """The width of a letter of middling width, a little more than it has in most fonts."""
+_ACROSS = 100
+"""How many letters a line across the drawing holds."""
 
 
 def svg(diagram: Diagram) -> str:
     """Return the drawing. Whole texts are in the titles of their boxes, which a pointer brings up."""
-    size = {"viewBox": f"0 0 {_WIDTH} {_HEIGHT}", "width": str(_WIDTH), "height": str(_HEIGHT)}
+    stand = [line for told in diagram.standing for line in lines_of(visible(told), _ACROSS, 2)]
+    height = _HEIGHT + (_LINE * len(stand) + 8 if stand else 0)
+    size = {"viewBox": f"0 0 {_WIDTH} {height}", "width": str(_WIDTH), "height": str(height)}
     root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "class": "pw-diagram", "role": "img"})
     root.set("aria-label", visible(diagram.alt))
     ET.SubElement(root, "style").text = _style()
-    ET.SubElement(root, "rect", {"class": "pw-d-ground", "width": str(_WIDTH), "height": str(_HEIGHT), "rx": "8"})
-    _text(root, _PROMPT[0], 22, [diagram.title], "pw-d-title", whole=diagram.title, columns=100)
+    ET.SubElement(root, "rect", {"class": "pw-d-ground", "width": str(_WIDTH), "height": str(height), "rx": "8"})
+    _text(root, _PROMPT[0], 22, [diagram.title], "pw-d-title", whole=diagram.title, columns=_ACROSS)
     for row, run in enumerate(RUNS):
         _run(root, diagram, run, _TOP + row * _ROW)
     _put_in(root, diagram)
     _compare(root, diagram)
+    _text(root, _PROMPT[0], _HEIGHT + 10, stand, "pw-d-body", whole=" ".join(diagram.standing))
     return ET.tostring(root, encoding="unicode")
 
 
