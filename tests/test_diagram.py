@@ -122,7 +122,7 @@ def test_a_window_is_drawn_with_its_layers(layer: int, layers: str) -> None:
 
 
 def test_what_stands_is_drawn_and_the_title_says_what_was_swept() -> None:
-    stands = [pw.Standing("z", "zero", runs="corrupted", layers=[1], heads=[0]), pw.Standing("embed", pw.Scale(2.0))]
+    stands = [pw.Standing("z", pw.Zero(), runs="corrupted", layers=[1], heads=[0]), pw.Standing("embed", pw.Scale(2.0))]
     swept = pw.patch(models.bridge("gpt2"), models.PAIR, "resid_pre", layers=[1, 2], standing=stands).wait()
     drawn = swept.diagram(layer=1, pos=3)
     assert "layers 1, 2 only" in drawn.title
