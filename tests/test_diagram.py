@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import patchwidgets as pw
 from patchwidgets.diagram import Diagram
-from patchwidgets.diagram.text import lines_of, shortened, visible, width
+from patchwidgets.diagram.text import lines_of, shortened, width
 from patchwidgets.errors import PatchError
 from patchwidgets.result import PatchResult
+from patchwidgets.spelling import shown_text
 from tests import models
 
 HOSTILE = [
@@ -157,8 +158,8 @@ def check(drawn: Diagram, text: str) -> None:
     assert {element.tag for element in root.iter()} == {NAMESPACE + name for name in DRAWN}
     assert not [name for element in root.iter() for name in element.attrib if name.startswith("on") or "href" in name]
     titles = [element.text or "" for element in root.iter(f"{NAMESPACE}title")]
-    assert any(visible(text).strip() in title for title in titles)
-    assert root.get("aria-label") == visible(drawn.alt)
+    assert any(shown_text(text).strip() in title for title in titles)
+    assert root.get("aria-label") == shown_text(drawn.alt)
     for line in texts(drawn.svg()):
         assert width(line) < 110
         assert not re.search(r"[\x00-\x1f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]", line)
@@ -182,6 +183,14 @@ def test_texts_are_shortened_visibly() -> None:
         assert len(lines) <= 3
         assert all(width(line) <= 12 for line in lines)
     assert " ".join(lines_of("one two three four", 12, 3)) == "one two three four"
+
+
+def test_prompts_of_a_dataset_and_of_ids_have_their_spaces() -> None:
+    model = models.bridge("gpt2")
+    drawn = pw.patch(model, models.five_pairs(), "resid_pre").wait().diagram()
+    assert "[BOS] w1 w2" in drawn.prompts["clean"]
+    ids = pw.PromptPair([1, 3, 4, 5], [1, 3, 11, 5], answer="w20", foil="w21")
+    assert pw.patch(model, ids, "resid_pre").wait().diagram().prompts["clean"] == "[BOS] w1 w2 w3"
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a.mmd", "a.mermaid", "a.SVG"])

@@ -15,7 +15,7 @@ from ..files import written_whole
 from ..interventions import INTERVENTIONS, Patch
 from ..metrics import METRICS
 from ..sites import layers_around
-from ..spelling import ranges
+from ..spelling import joined_text, ranges
 from .text import shown
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RUNS = ("clean", "patched", "corrupted")
 """The rows of the drawing: the patched run stands between the two it is made from."""
+_OTHER = {"clean": "corrupted", "corrupted": "clean"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,11 @@ def _numbers(result: PatchResult, at: Mapping[str, int]) -> dict[str, float]:
 def _prompt(provenance: Mapping[str, Any], run: str) -> str:
     given = (provenance.get("prompts") or {}).get(run)
     one = provenance.get("n", 1) == 1
-    text = given if isinstance(given, str) and one else "".join(provenance["texts"][run])
+    text = (
+        given
+        if isinstance(given, str) and one
+        else joined_text(provenance["texts"][run], provenance["texts"][_OTHER[run]])
+    )
     return text if one else f"{provenance['n']} prompts, such as they share: {text}"
 
 

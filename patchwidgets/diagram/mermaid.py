@@ -7,9 +7,10 @@ digits and a few signs is written as an entity code (`#34;`), so that no text of
 
 from __future__ import annotations
 
+from ..spelling import shown_text
 from . import RUNS, Diagram
 from .palette import run_colours
-from .text import shortened, shown, visible
+from .text import shortened, shown
 
 _PLAIN = " .,'()"
 _COLUMNS = 72
@@ -49,7 +50,7 @@ def _metric(run: str, diagram: Diagram) -> str:
 
 def _label(text: str, columns: float = _COLUMNS) -> str:
     """Return a quoted label."""
-    plain = shortened(visible(text), columns)
+    plain = shortened(shown_text(text), columns)
     return '"' + "".join(letter if _harmless(letter) else f"#{ord(letter)};" for letter in plain) + '"'
 
 
