@@ -1,7 +1,7 @@
 import { expect, test, vi } from "vitest";
 import type { AttentionState, HeatmapState, Model, TokensState } from "../src/model";
 import { AttentionStore, HeatmapStore, PositionStore } from "../src/store";
-import { heatmapState, mount, press, TestModel, tokens as columns } from "./helpers";
+import { heatmapState, mount, TestModel, tokens as columns } from "./helpers";
 
 const ended = () => {
   throw new Error("Cannot send");
