@@ -73,7 +73,7 @@ test("Shift and Space gather all from the last cell that is gathered or open", (
   keys("Home", "Enter", "ArrowUp");
   space();
   expect(model.sent[5]).toEqual({ type: "gather", row: 0, col: 0, from: [1, 0] });
-  expect(root.querySelector(".pw-keys")!.textContent).toContain("Shift+Space a range");
+  expect(root.querySelector(".pw-keys")!.textContent).toContain("\u21e7Space range");
 });
 
 test("gathered cells are bracketed, told in the key, and are what the kernel says", async () => {

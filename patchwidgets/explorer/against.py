@@ -17,7 +17,7 @@ from ..engine.blocks import start_in_blocks
 from ..engine.handle import ModelHandle, handle_of
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..prompts import EncodedPair
 from ..result import PatchResult
 from ..spelling import shown_token
@@ -127,11 +127,10 @@ class Against:
             told = self._told(settings, given)
             made = plan_of(self._handle, given, self._choices, self._prompts, self._sets)
             error = ""
-        except PatchError as refused:
-            error = f"On {self._handle.name}: {refused}"
         except Exception as failed:
-            _LOG.exception("the other model's sweep could not be planned")
-            error = f"On {self._handle.name}: {type(failed).__name__}: {failed}"
+            if not isinstance(failed, PatchError):
+                _LOG.exception("the other model's sweep could not be planned")
+            error = f"On {self._handle.name}: {in_words(failed)}"
         with self._lock:
             if self._asked is None or self._asked[2] is not first:
                 return
@@ -151,7 +150,7 @@ class Against:
                 return
             self.progress.say(f"B: {progress_of(run)}")
             if run.error is not None:
-                self.error.say(f"On {self._handle.name}: {run.error}")
+                self.error.say(f"On {self._handle.name}: {in_words(run.error)}")
             elif run.finished and run.complete:
                 self._show(self._asked[0])
 

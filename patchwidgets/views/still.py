@@ -73,7 +73,8 @@ def _head(columns: Mapping[str, Any], title: str) -> str:
 
 
 def _line(texts: list[str]) -> str:
-    return f"<tr>{''.join(f'<th>{html.escape(text)}</th>' for text in texts)}</tr>"
+    cells = (f'<th scope="{"col" if i else "row"}">{html.escape(text)}</th>' for i, text in enumerate(texts))
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _cell(value: float, status: str, limit: float) -> str:
