@@ -68,8 +68,8 @@ def test_a_pair_that_does_not_move_the_answer_is_said(explorer):
         (
             DEMO.clean, DEMO.corrupted,
             "This pair varies 'Mary' to 'Anna' at 2; the other 14 tokens are the same in both prompts.\nBefore 'Mary' "
-            "at 2 the runs are the same, so patching one into the other moves nothing there.\nPatched from one run into "
-            "the other, a part that does the same in both cannot show",
+            "at 2 the runs are the same, so patching one into the other moves nothing there.\nPatched from one run "
+            "into the other, a part that does the same in both cannot show",
         ),
         (
             "red dog key sun red", "key dog red sun red",
