@@ -116,7 +116,7 @@ class Sweep:
             self._begin(run)
             self._measure_all(run)
         except Stopped:
-            return
+            run.stopped = True
         finally:
             if self.journal is not None:
                 self.journal.close()

@@ -182,7 +182,7 @@ class Controls:
             self.bar.max, self.bar.value = 1, 0
             self.progress.say("")
             return
-        self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else 1
+        self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else int(run.complete)
         self.progress.say(progress_of(run))
 
     def _site_changed(self, _change: object) -> None:

@@ -131,6 +131,28 @@ def test_cancelling_the_task_that_awaits_cancels_the_sweep(gpt2: TransformerBrid
     assert run.cancelled
 
 
+def test_cancelled_with_nothing_to_measure_it_is_no_whole_result(gpt2: TransformerBridge) -> None:
+    with Brake(gpt2.blocks[0]) as brake:
+        run = start(gpt2, "resid_pre", positions=[0])
+        brake.arrive()
+        assert run.total == 0
+        run.cancel()
+        assert (run.cancelled, run.complete) == (True, False)
+        brake.let_go()
+        result = run.wait(PATIENCE)
+    assert (run.stopped, run.cancelled, run.complete) == (True, True, False)
+    assert repr(run) == "Run(cancelled, 0 of 0 cells)"
+    assert np.isnan(result.clean)
+
+
+def test_cancelled_after_its_end_a_run_with_nothing_to_measure_is_whole(gpt2: TransformerBridge) -> None:
+    run = start(gpt2, "resid_pre", positions=[0])
+    result = run.wait(PATIENCE)
+    run.cancel()
+    assert (run.stopped, run.cancelled, run.complete) == (False, False, True)
+    assert np.isfinite(result.clean)
+
+
 def test_cancel_stops_at_the_next_layer_and_keeps_what_was_measured(gpt2: TransformerBridge) -> None:
     before = models.state(gpt2)
     whole = start(gpt2).wait()
