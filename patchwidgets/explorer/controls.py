@@ -75,7 +75,9 @@ class Controls:
         )  # fmt: skip
         self._one_way(there[0])
         self.run = w.Button(description="Run", tooltip="measure every cell")
-        self.cancel = w.Button(description="Cancel", tooltip="stop after the cells being measured now", disabled=True)
+        self.cancel = w.Button(
+            description="Cancel", tooltip="stop at the next layer; what is measured stays", disabled=True
+        )
         self.undo = w.Button(description="Undo", tooltip="the settings before these (Ctrl+Z)", disabled=True)
         self.redo = w.Button(description="Redo", tooltip="the settings gone back from (Ctrl+Shift+Z)", disabled=True)
         self.bar = w.IntProgress(value=0, max=1, layout=w.Layout(width="auto"))

@@ -176,7 +176,7 @@ class Explorer(HasShelf, w.VBox):
                     return self._start(plan, asked)
 
     def cancel(self) -> None:
-        """Stop what runs after the cells being measured now; what is measured stays."""
+        """Stop what runs at the next layer: what is measured stays, cells on their way are dropped."""
         self._multiples.cancel()
         self._cancel_map()
 
