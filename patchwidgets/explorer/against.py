@@ -102,7 +102,7 @@ class Against:
             run.subscribe(lambda each, _: self._first_arrived(each))
 
     def cancel(self) -> None:
-        """Stop after the cells being measured now; what was not begun waits to be asked for again."""
+        """Stop at the next layer: what is measured stays, what was not begun waits to be asked for again."""
         with self._lock:
             if self._run is None:
                 self._asked = None

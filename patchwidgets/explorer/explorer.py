@@ -126,7 +126,7 @@ class Explorer(HasShelf, w.VBox):
         parts = [entered, self._suggesting.box, *below, *panels]
         super().__init__(parts)
         self._still = Still(group, lambda task: self._worker.submit(lambda: self._guarded(task)))
-        self.observe(lambda change: self._still.keep(change["new"]), "result")
+        self.observe(lambda change: self._keep_still(change["new"]), "result")
         self.observe(lambda _: self._saving.clear(), "result")
         for name in ("pw-x-root", self._still.mark):
             self.add_class(name)
@@ -177,7 +177,7 @@ class Explorer(HasShelf, w.VBox):
                     return self._start(plan, asked)
 
     def cancel(self) -> None:
-        """Stop what runs after the cells being measured now; what is measured stays."""
+        """Stop what runs at the next layer: what is measured stays, cells on their way are dropped."""
         self._multiples.cancel()
         self._cancel_map()
 
@@ -191,7 +191,9 @@ class Explorer(HasShelf, w.VBox):
             run.cancel()
 
     def wait(self, timeout: float | None = None) -> PatchResult | None:
-        """Wait until nothing is computing any more and return the result, None when nothing was run.
+        """Wait until nothing is computing any more and return the result.
+
+        None when nothing was run, or when the run was cancelled before the clean and the corrupted run were made.
 
         Raises what went wrong in the run, and TimeoutError after `timeout` seconds; what computes then goes on.
         """
@@ -248,6 +250,10 @@ class Explorer(HasShelf, w.VBox):
         if traits.get("result") is not None:
             self._shelf.published()
         self._drawing.show(self.result, self._screen.cell, self._screen.others)
+
+    def _keep_still(self, result: PatchResult | None) -> None:
+        if self._run is not None and self._run.complete:
+            self._still.keep(result)
 
     def _on_screen(self) -> Shown | None:
         with self._lock:  # Another result comes together with its settings and its cell.
