@@ -163,6 +163,7 @@ class Explorer(HasShelf, w.VBox):
         while True:
             asked = self._form.settings
             try:
+                self._form.check()
                 plan = self._form.plan(asked)
             except PatchError as error:
                 with self._lock:
@@ -346,6 +347,7 @@ class Explorer(HasShelf, w.VBox):
                 return
             asked = self._form.settings
         try:
+            self._form.check()
             plan: Plan | PatchError = self._form.plan(asked)
         except PatchError as error:
             plan = error

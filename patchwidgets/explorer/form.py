@@ -68,10 +68,13 @@ class Form:
         """Return the pair whose tokens are on show; over a dataset there is none."""
         return None if self.many.asked is not None else self.aligning.pair
 
-    def plan(self, settings: dict[str, Any]) -> Plan:
-        """Return the plan of settings; raises PatchError where they, or what stands in a field, cannot be run."""
+    def check(self) -> None:
+        """Raise the error of what stands in a field and is in no settings, as it cannot be read."""
         self.controls.subsets.check()
         self.controls.parameters.check()
+
+    def plan(self, settings: dict[str, Any]) -> Plan:
+        """Return the plan of settings; raises PatchError where they cannot be run."""
         plan = plan_of(self._handle, settings, self.choices, self.prompts_of, self.sets)
         self._tell(settings)
         return plan
