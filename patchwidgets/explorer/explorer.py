@@ -267,8 +267,10 @@ class Explorer(HasShelf, w.VBox):
         with self._lock:
             if self._writing:
                 return proposal["value"]
-            settings = self._form.completed(proposal["value"])
-            self._form.controls.subsets.forget(name for name, value in proposal["value"].items() if value is None)
+            given = proposal["value"]
+            settings = self._form.completed(given)
+            said = without_hidden(given) if given.keys() == settings.keys() else given
+            self._form.controls.subsets.forget(name for name, value in said.items() if value is None)
             return settings
 
     def _enter(self, settings: dict[str, Any]) -> None:
