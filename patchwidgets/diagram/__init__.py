@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..result import PatchResult
 
+_NOT_MADE = "The two runs were not made."
 RUNS = ("clean", "patched", "corrupted")
 """The rows of the drawing: the patched run stands between the two it is made from."""
 _OTHER = {"clean": "corrupted", "corrupted": "clean"}
@@ -192,9 +193,9 @@ def _said(result: PatchResult, at: Mapping[str, int], numbers: Mapping[str, floa
     metric = _metric(result.metrics[0])
     runs = ", ".join(f"{shown(numbers[run])} {run}" for run in ("clean", "corrupted") if run in numbers)
     mean = f", mean of {result.n} pairs" if result.n > 1 else ""
-    told = f"{metric}{mean}: {runs}."
+    told = f"{metric}{mean}: {runs}." if runs else _NOT_MADE
     if not at:
-        return f"{told} {_range(result, way)}"
+        return f"{told} {_range(result, way)}" if runs else told
     if "patched" not in numbers:
         return f"{told} This cell is {result.data['status'].isel(at).item()}."
     told = f"{metric}{mean}: {runs}, {shown(numbers['patched'])} patched; effect {shown(numbers['effect'])}."
@@ -216,5 +217,5 @@ def _range(result: PatchResult, way: Patch) -> str:
     values = result.normalized.values
     known = values[np.isfinite(values)]
     if not known.size:
-        return "There is no normalized effect."
+        return "There is no normalized effect." if words.made(result) else _NOT_MADE
     return f"Normalized: from {shown(float(known.min()))} to {shown(float(known.max()))} {way.moved}."

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as w
+import numpy as np
 
 from ..answers import Answer
 from ..datasets import Dataset
@@ -100,25 +101,30 @@ class Against:
             for line in (self.tokens, self.error, self.progress):
                 line.say("")
         if run is not None:
-            run.subscribe(lambda each, _: self._first_arrived(each))
+            run.subscribe(self._first_arrived)
 
     def cancel(self) -> None:
-        """Stop after the cells being measured now; what was not begun waits to be asked for again."""
+        """Stop at the next layer: what is measured stays, what was not begun waits to be asked for again."""
         with self._lock:
             if self._run is None:
                 self._asked = None
             else:
                 self._run.cancel()
 
-    def _first_arrived(self, run: Run) -> None:
+    def _first_arrived(self, run: Run, _cells: np.ndarray) -> None:
         """Go on when the first model's run is over. On that run's thread."""
-        if run.finished and run.complete and self._asked is not None and self._asked[2] is run:
+        if not (run.finished and run.complete):
+            return
+        with self._lock:
+            asked = self._asked
+        if asked is not None and asked[2] is run:
             self._submit(lambda: self._begin(run))
 
     def _begin(self, first: Run) -> None:
         """Plan the other model's sweep and start it. On the worker thread: plans ask the model."""
-        asked = self._asked
-        if asked is None or asked[2] is not first:
+        with self._lock:
+            asked, begun = self._asked, self._run is not None
+        if asked is None or asked[2] is not first or begun:
             return
         settings, told = asked[0], ""
         made: Plan | None = None
@@ -141,9 +147,9 @@ class Against:
             run = self._kept.get(key_of(made)) or start_in_blocks(self._handle, made, self._prompts)
             self._kept.put(made, settings, run)
             self._run = run
-        run.subscribe(lambda each, _: self._arrived(each))
+        run.subscribe(self._arrived)
 
-    def _arrived(self, run: Run) -> None:
+    def _arrived(self, run: Run, _cells: np.ndarray) -> None:
         """Show the other model's progress, and both maps when it is done. On that run's thread."""
         with self._lock:
             if run is not self._run or self._asked is None:

@@ -27,7 +27,8 @@ from ..prompts import EncodedPair, PromptPair, check_pair
 from ..result import PatchResult
 from .against import Against
 from .choices import Choices
-from .corrupting import kinds_of
+from .claims import Claims
+from .corrupting import kinds_asked
 from .drawing import Drawing
 from .drilldown import Drilldown
 from .form import Form
@@ -58,8 +59,9 @@ class Explorer(HasShelf, w.VBox):
     metric). Assigning some or all of the settings changes the Explorer; an answer or foil of None lets the model
     choose, an alignment of None is the one proposed, layers or positions of None are all; those that a site does not
     have come back with a site that has them. A dataset of None means the one pair; else it is {"name": ..., "n": ...,
-    "seed": ...}, as the menu names it. What nobody knows is a PatchError, and the settings stay. `intervention` is the
-    object in use, and may be assigned. `shelf` lists the results that are kept.
+    "seed": ...}, as the menu names it. An intervention is its word, which means its default, or {"name": "noise",
+    "sigma": 1.5}. What nobody knows is a PatchError, and the settings stay. `intervention` is the object in use, and
+    may be assigned. `shelf` lists the results that are kept.
 
     A function that observes a trait may be called in any thread and must not wait for the Explorer.
     """
@@ -101,8 +103,9 @@ class Explorer(HasShelf, w.VBox):
         self._drilldown = Drilldown(self._handle, group, lock, self._worker.submit, form.prompts_of)
         self._drawing = Drawing()
         self._gathering = Gathering(self._handle, lock, self._worker.submit, form.prompts_of)
+        claims = Claims()
         self._screen = Screen(
-            group, lock, form.aligning, form.controls, self._drilldown, self._gathering, self._publish
+            group, lock, form.aligning, form.controls, self._drilldown, self._gathering, claims, self._publish
         )
         self._map = self._screen.map
         self._shelf = Shelf(self._handle, form, lock, self._enter)
@@ -110,7 +113,7 @@ class Explorer(HasShelf, w.VBox):
         self._shown: dict[str, Any] = {}  # The settings that the result on screen was asked by.
         self._saving = Saving(self._on_screen)
         self._multiples = Multiples(
-            lock, self._worker.submit, self._pause.settle, lambda stop: kinds_of(self._handle, form.settings, stop),
+            lock, self._worker.submit, claims, lambda: kinds_asked(self._handle, form, self._pause.settle),
             lambda kind: form.plan(kind.settings), lambda plan, kind: self._shelf.run_of(plan, kind.settings),
         )  # fmt: skip
         self._suggesting = Suggesting(
@@ -125,7 +128,7 @@ class Explorer(HasShelf, w.VBox):
         parts = [entered, self._suggesting.box, *below, *panels]
         super().__init__(parts)
         self._still = Still(group, lambda task: self._worker.submit(lambda: self._guarded(task)))
-        self.observe(lambda change: self._still.keep(change["new"]), "result")
+        self.observe(lambda change: self._keep_still(change["new"]), "result")
         self.observe(lambda _: self._saving.clear(), "result")
         for name in ("pw-x-root", self._still.mark):
             self.add_class(name)
@@ -163,6 +166,7 @@ class Explorer(HasShelf, w.VBox):
         while True:
             asked = self._form.settings
             try:
+                self._form.check()
                 plan = self._form.plan(asked)
             except PatchError as error:
                 with self._lock:
@@ -176,7 +180,7 @@ class Explorer(HasShelf, w.VBox):
                     return self._start(plan, asked)
 
     def cancel(self) -> None:
-        """Stop what runs after the cells being measured now; what is measured stays."""
+        """Stop what runs at the next layer: what is measured stays, cells on their way are dropped."""
         self._multiples.cancel()
         self._cancel_map()
 
@@ -185,12 +189,12 @@ class Explorer(HasShelf, w.VBox):
         if self._against is not None:
             self._against.cancel()
         self._gathering.cancel()
-        run = self._run
-        if run is not None:
-            run.cancel()
+        self._screen.cancel()
 
     def wait(self, timeout: float | None = None) -> PatchResult | None:
-        """Wait until nothing is computing any more and return the result, None when nothing was run.
+        """Wait until nothing is computing any more and return the result.
+
+        None when nothing was run, or when the run was cancelled before the clean and the corrupted run were made.
 
         Raises what went wrong in the run, and TimeoutError after `timeout` seconds; what computes then goes on.
         """
@@ -248,6 +252,10 @@ class Explorer(HasShelf, w.VBox):
             self._shelf.published()
         self._drawing.show(self.result, self._screen.cell, self._screen.others)
 
+    def _keep_still(self, result: PatchResult | None) -> None:
+        if self._run is not None and self._run.complete:
+            self._still.keep(result)
+
     def _on_screen(self) -> Shown | None:
         with self._lock:  # Another result comes together with its settings and its cell.
             result, cell = self.result, self._screen.cell
@@ -266,8 +274,10 @@ class Explorer(HasShelf, w.VBox):
         with self._lock:
             if self._writing:
                 return proposal["value"]
-            settings = self._form.completed(proposal["value"])
-            self._form.controls.subsets.forget(name for name, value in proposal["value"].items() if value is None)
+            given = proposal["value"]
+            settings = self._form.completed(given)
+            said = without_hidden(given) if given.keys() == settings.keys() else given
+            self._form.controls.subsets.forget(name for name, value in said.items() if value is None)
             return settings
 
     def _enter(self, settings: dict[str, Any]) -> None:
@@ -346,6 +356,7 @@ class Explorer(HasShelf, w.VBox):
                 return
             asked = self._form.settings
         try:
+            self._form.check()
             plan: Plan | PatchError = self._form.plan(asked)
         except PatchError as error:
             plan = error
