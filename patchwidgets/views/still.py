@@ -76,7 +76,8 @@ def _head(columns: Mapping[str, Any], title: str) -> str:
 def _line(name: str, scope: str, texts: list[str]) -> str:
     """Return a line of heads; the first one names the line, or the column below it."""
     heads = [(scope, name), *(("col", text) for text in texts)]
-    return f"<tr>{''.join(f'<th scope="{each}">{html.escape(text)}</th>' for each, text in heads)}</tr>"
+    cells = "".join(f'<th scope="{each}">{html.escape(text)}</th>' for each, text in heads)
+    return f"<tr>{cells}</tr>"
 
 
 def _cell(value: float, status: str, limit: float) -> str:

@@ -105,6 +105,7 @@ def test_a_map_without_tokens_names_its_prompts() -> None:
     )
     given = result(values[0, 0], values[0, 0].astype(int), ([" a", HOSTILE], [" b", HOSTILE])).provenance
     html = still_of(PatchResult(data, given | {"site": "z", "by": ["layer", "head"]}))
+    assert Read(html).heads == [("col", "layer"), ("col", "h0"), ("col", "h1"), ("row", "0")]
     assert Read(html).rows == [["layer", "h0", "h1"], ["0", "0.00", "0.00"]]
     assert "<p>corrupted: \u00b7b &lt;/th&gt;&lt;script&gt;" in html
 
