@@ -58,8 +58,9 @@ class Explorer(HasShelf, w.VBox):
     metric). Assigning some or all of the settings changes the Explorer; an answer or foil of None lets the model
     choose, an alignment of None is the one proposed, layers or positions of None are all; those that a site does not
     have come back with a site that has them. A dataset of None means the one pair; else it is {"name": ..., "n": ...,
-    "seed": ...}, as the menu names it. What nobody knows is a PatchError, and the settings stay. `intervention` is the
-    object in use, and may be assigned. `shelf` lists the results that are kept.
+    "seed": ...}, as the menu names it. An intervention is its word, which means its default, or {"name": "noise",
+    "sigma": 1.5}. What nobody knows is a PatchError, and the settings stay. `intervention` is the object in use, and
+    may be assigned. `shelf` lists the results that are kept.
 
     A function that observes a trait may be called in any thread and must not wait for the Explorer.
     """
