@@ -1,7 +1,8 @@
-"""The main job by keyboard alone: two prompts typed, answer and foil picked, a run, a cell, its head, back, a copy."""
+"""A whole story by keyboard alone: prompts, answer and foil, a run, a cell, its head, back, and the code run again."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.harness import Lab, Notebook
-from tests.browser.test_explorer import CLEAN, CORRUPTED, open_explorer, part
+from tests.browser.test_explorer import CLEAN, CORRUPTED, OPEN, part, table
 
 pytestmark = pytest.mark.browser
 
@@ -64,7 +65,9 @@ def told(notebook: Notebook, layer: int, position: int) -> str:
 
 
 def test_the_main_job_by_keyboard(lab: Lab) -> None:
-    notebook = open_explorer(lab, height=1600)
+    notebook = lab.open_notebook([OPEN.format(what=""), ""], height=1600)
+    notebook.run_cell(0)
+    notebook.page.wait_for_selector(".pw-x-main .pw-heatmap canvas")
     keys = notebook.page.keyboard
     notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     notebook.wait_for("explorer.settings and explorer._worker.idle")
@@ -108,3 +111,27 @@ def test_the_main_job_by_keyboard(lab: Lab) -> None:
     go_to(notebook, "button[title='close the head or the neuron']", "Shift+Tab")
     keys.press("Enter")
     expect(attention).to_be_hidden()
+
+    go_to(notebook, ".pw-x-save .pw-copy-button")
+    keys.press("Enter")
+    expect(part(notebook, ".pw-x-save .pw-copy-button")).to_have_text("Copied")
+    run_what_is_copied(notebook)
+
+
+def run_what_is_copied(notebook: Notebook) -> None:
+    """Go to the next cell by JupyterLab's keys, paste and run: the numbers printed are those on screen."""
+    keys = notebook.page.keyboard
+    for key in ("Escape", "ArrowDown", "Enter", "Control+v", "Control+Enter"):
+        keys.press(key)
+    source = "window.jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.source"
+    assert notebook.page.evaluate(source) == notebook.kernel_eval("explorer.result.code()")
+    drawn = table(notebook, ".pw-x-main > :first-child")
+    count = sum(len(row) for row in drawn)
+    printed = notebook.output(1).locator("pre")
+    expect(printed).to_have_text(re.compile(rf"(.*\n){{{count}}}"), timeout=120_000)
+    lines = [line.split("\t") for line in printed.inner_text().splitlines()]
+    again = {(int(line[0]), int(line[1])): float(line[4]) for line in lines if len(line) == 5}
+    assert len(again) == count
+    for (layer, position), value in again.items():
+        shown = float(drawn[layer][position].split()[0].replace("\u2212", "-"))
+        assert math.isclose(shown, value, abs_tol=0.006), (layer, position)
