@@ -198,6 +198,7 @@ def test_a_page_needs_a_result(explorer, tmp_path):
     assert "resid_pre" in explorer.to_html(tmp_path / "page.html").read_text()
 
 
+@pytest.mark.filterwarnings("ignore:the two runs hardly differ")
 def test_a_closed_explorer_leaves_no_widget_open(model, select):
     before = set(_instances)
     explorer = pw.explore(model)
