@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from . import difference
 from .metrics import tolerance
 from .spelling import minus
@@ -14,7 +16,16 @@ if TYPE_CHECKING:
 
 def origin(result: PatchResult) -> str:
     """Return one line that says where the numbers come from and how far they can be trusted."""
-    return f"{_measured(result)}; effects below {resolution(result)} are not resolved."
+    told = f"effects below {resolution(result)} are not resolved" if made(result) else NOT_MADE
+    return f"{_measured(result)}; {told}."
+
+
+NOT_MADE = "the two runs were not made"
+
+
+def made(result: PatchResult) -> bool:
+    """Return whether the two runs were made: a sweep that was cancelled in them knows nothing of them."""
+    return bool(np.isfinite([result.data[run].values for run in ("clean", "corrupted")]).all())
 
 
 def _measured(result: PatchResult) -> str:

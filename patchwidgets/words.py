@@ -11,8 +11,9 @@ import numpy as np
 from . import difference
 from .interventions import INTERVENTIONS, Patch
 from .metrics import METRICS, gap_too_small
+from .origins import NOT_MADE, checked, made_by, resolution
 from .origins import agreement as agreement
-from .origins import checked, made_by, resolution
+from .origins import made as made
 from .origins import origin as origin
 from .sites import SITES
 from .spelling import MINUS, minus, ranges, shown_token, signed
@@ -182,9 +183,11 @@ def _target(target: dict[str, Any]) -> str:
 
 
 def baselines(result: PatchResult) -> str:
-    """Return the two runs' metrics in one line."""
+    """Return the two runs' metrics in one line, or that they were not made."""
     if result.is_difference:
         return difference.of_both(result, baselines)
+    if not made(result):
+        return NOT_MADE
     return "; ".join(f"{name} {_two(clean, corrupted)}" for name, clean, corrupted in _runs(result))
 
 
@@ -197,9 +200,11 @@ def describe(result: PatchResult) -> str:
     lines = [f"{title(result)}.", said["sentence"], *_aligned(result.provenance)]
     lines += [*stands(result.provenance), *_counted(result.provenance), *(result.provenance.get("notes") or [])]
     lines += [_sentence(said[name]) for name in ("high", "near_zero", "negative")]
-    lines += [f"The two runs: {baselines(result)}.", *small_gaps(result), *reversed_gaps(result)]
-    lines += [*kept(result), f"Measured on {made_by(result)}."]
-    lines += [checked(result), f"Effects below {resolution(result)} are not resolved at this precision."]
+    known = made(result)
+    lines += [f"The two runs: {baselines(result)}." if known else _sentence(baselines(result))]
+    lines += [*small_gaps(result), *reversed_gaps(result), *kept(result), f"Measured on {made_by(result)}."]
+    lines += [checked(result)]
+    lines += [f"Effects below {resolution(result)} are not resolved at this precision."] if known else []
     return "\n".join(textwrap.fill(line, 88, break_long_words=False, break_on_hyphens=False) for line in lines)
 
 

@@ -14,6 +14,7 @@ from patchwidgets.metrics import tolerance
 from patchwidgets.result import PatchResult
 from patchwidgets.sites import SITES
 from tests import models
+from tests.engine.stepping import PATIENCE, Brake
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +225,23 @@ def test_where_a_mean_under_what_stands_comes_from_is_told(gpt2: TransformerBrid
     result = patch(gpt2, models.PAIR, "mlp_out", intervention=pw.Mean(over), standing=stand).wait()
     assert "What mean takes comes from runs of the model with nothing standing." in result.describe().split("\n")
     assert patch(gpt2, models.PAIR, "mlp_out", intervention=pw.Mean(over)).wait().provenance["notes"] == []
+
+
+def test_of_a_sweep_cancelled_before_its_two_runs_no_numbers_are_told(gpt2: TransformerBridge) -> None:
+    with Brake(gpt2.blocks[0]) as brake:
+        run = patch(gpt2, models.PAIR, "resid_pre")
+        brake.arrive()
+        run.cancel()
+        brake.let_go()
+        result = run.wait(PATIENCE)
+    assert not words.made(result)
+    assert words.baselines(result) == "the two runs were not made"
+    assert words.origin(result).endswith("; the two runs were not made.")
+    drawn = result.diagram()
+    assert drawn.said == "The two runs were not made."
+    assert drawn.compared == (drawn.said,)
+    assert result.diagram(layer=0, pos=0).said.startswith(f"{drawn.said} This cell is ")
+    told = [result.describe(), drawn.svg(), drawn.alt, result.diagram().mermaid()]
+    assert "\nThe two runs were not made.\n" in told[0]
+    assert "not resolved" not in told[0]
+    assert not any("nan" in each or ": ." in each for each in told)

@@ -16,7 +16,7 @@ export class Means {
   readonly right = el("div", "pw-rowmeans");
   readonly before = el("div", "pw-corner pw-meanhead", "mean");
   readonly below = el("div", "pw-colmeans");
-  readonly corner = el("div", "pw-rowmeans"); // what scrolls below the columns goes under it too
+  readonly corner = el("div", "pw-meanend"); // what scrolls below the columns goes under it too
   readonly nodes = [this.above, this.right, this.before, this.below, this.corner];
 
   draw(plan: GridPlan, { rowMeans, colMeans }: Cells, limit: number): void {

@@ -143,11 +143,11 @@ def forward(
     When `stop` says so at a layer, Stopped is raised.
     """
     tokens = torch.tensor([lane.ids(run) for lane, run in rows], device=handle.device)
-    with hooked(handle.hooks, edits if stop is None else joined(_stopping(handle, stop), edits)):
+    with hooked(handle.hooks, edits if stop is None else joined(stopping(handle, stop), edits)):
         return handle.forward(tokens, keep=None if whole else max(lane.kept for lane, _ in rows), cache=cache)
 
 
-def _stopping(handle: ModelHandle, stop: Stop) -> dict[str, Edit]:
+def stopping(handle: ModelHandle, stop: Stop) -> dict[str, Edit]:
     """Return edits that change nothing, and leave the forward pass at the next layer once `stop` says so."""
 
     def look(_activation: Tensor) -> None:

@@ -72,12 +72,14 @@ class BlockRun(Run):
             sweep, part = self._part(self._plan.pairs[begin:end])
             self._now = part
             if self.cancelling:
+                self.stopped = True
                 return
             if known is None:
                 self._show(part)
             part.subscribe(lambda each, cells, since=(begin, end): self._arrived(each, cells, *since))
             sweep.work(part)
-            if part.done < part.total:
+            if part.stopped or part.done < part.total:
+                self.stopped = True
                 return
             known = (sweep, part) if known is None else self._together(known, (sweep, part), end)
             self._show(known[1])

@@ -11,8 +11,8 @@ from ..errors import PatchError
 from ..interventions import Mask
 from ..metrics import Metric
 from ..sites import SITES
-from .baseline import RUNS, Baseline
-from .gate import Edit, hooked
+from .baseline import RUNS, Baseline, stopping
+from .gate import Edit, hooked, joined
 from .hooked import Value
 from .lanes import Lane
 from .masks import kept_closed
@@ -47,7 +47,10 @@ def check_mask(metric: Metric, lanes: Sequence[Lane], standing: bool, base: str)
 
 
 def make_mask(what: Mask, sources: Sources, metric: Metric, baseline: Baseline) -> tuple[Value, Weight]:
-    """Return the values of a mask and its weights. Call with the handle's lock held: it runs the model backwards."""
+    """Return the values of a mask and its weights. Call with the handle's lock held: it runs the model backwards.
+
+    Stopped is raised when the sources' `stop` says so at a layer.
+    """
     gradients, where = _gradients(sources, metric, baseline), sources.open()
 
     def weigh(target: Target, lane: Lane) -> Tensor:
@@ -79,6 +82,8 @@ def _gradients(sources: Sources, metric: Metric, baseline: Baseline) -> dict[tup
         seen: dict[str, Tensor] = {}
         edits: dict[str, Edit] = {name: _nudged(name, seen) for name in sources.hooks}
         tokens = torch.tensor([lane.ids(sources.base)], device=sources.handle.device)
+        if sources.stop is not None:
+            edits = joined(stopping(sources.handle, sources.stop), edits)
         with hooked(sources.handle.hooks, edits), torch.enable_grad():
             logits = sources.handle.forward(tokens, keep=lane.kept, grad=True)
             read, plain = logits[:, lane.read], tuple(baseline.read[lane, run][0] for run in RUNS)

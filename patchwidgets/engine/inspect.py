@@ -16,7 +16,7 @@ from ..metrics import Metric
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, Baseline, Row, forward
-from .gate import Disturbed, Edit, check_control, joined, undisturbed
+from .gate import Edit, check_control, joined, undisturbed
 from .gradients import make_mask
 from .handle import ModelHandle
 from .hooked import Value, edits_for
@@ -96,13 +96,14 @@ class Inspector:
 
     def _prepared(self) -> None:
         hooks = self._plain.ahead()
-        try:
-            stack = self._reaching(hooks)
-        except NotReplayable:
-            stack = None
-        if hooks:
-            self._plain.with_hooks(hooks, stack)
-            self._plain.settle()
+        with self._plain.certain():
+            try:
+                stack = self._reaching(hooks)
+                if hooks:
+                    self._plain.with_hooks(hooks, stack)
+            except NotReplayable:
+                if hooks:
+                    self._plain.with_hooks(hooks)
 
     def look(
         self, cells: Sequence[tuple[str, Place]], head: tuple[int, int] | None = None, *,
@@ -133,14 +134,11 @@ class Inspector:
 
     def _at_once(self, targets: Sequence[Target]) -> Inspection:
         written = sorted({hook_of(target) for target in targets})
-        try:
+        with self._plain.certain():
             baseline, _ = self._plain.with_hooks(written)
             value = self._value(written, baseline)
             jobs = [(targets, each) for each in self._lanes]
             logits, _ = _patched(self._handle, self._base, baseline, jobs, value, {}, isinstance(self._what, Patch))
-        except Disturbed:
-            self._plain.forget()
-            raise
         return Inspection((*self._ends(baseline), torch.stack(logits)))
 
     def _value(self, written: Sequence[str], baseline: Baseline) -> Value:
@@ -152,17 +150,12 @@ class Inspector:
         return [baseline.read[self._lanes[0], run][:1] for run in RUNS]
 
     def _looked(self, targets: Sequence[Target], keeps: Mapping[str, Keep], head: tuple[int, int] | None) -> Inspection:
-        try:
+        with self._plain.certain():
             try:
                 pattern = pattern_hook(self._handle, head[0]) if head else ""
-                seen = self._measured(targets, keeps, head, self._stack(targets, keeps, pattern))
+                return self._measured(targets, keeps, head, self._stack(targets, keeps, pattern))
             except NotReplayable:
-                seen = self._measured(targets, keeps, head, None)
-            self._plain.settle()
-        except Disturbed:
-            self._plain.forget()
-            raise
-        return seen
+                return self._measured(targets, keeps, head, None)
 
     def _stack(self, targets: Sequence[Target], keeps: Mapping[str, Keep], pattern: str) -> Stack | None:
         """Return the model in parts where the patches can be replayed; of hooks, only the pattern is watched there."""

@@ -96,7 +96,7 @@ class Task:
 
 
 class Hooked:
-    """The hooked engine: batches of full forward passes, of a size that takes a fraction of a second."""
+    """The hooked engine: batches of full forward passes, of a size that takes about a second where that is not set."""
 
     name = "hooked"
     settled = True

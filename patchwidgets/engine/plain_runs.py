@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 from .baseline import RUNS, Baseline, record
 from .gate import Disturbed, foreign_hooks
@@ -29,8 +30,9 @@ class PlainRuns:
         self._handle, self._lane, self._base = handle, lane, base
         self._spare = [name for name in spare if name in handle.hooks]
         self._state: Hashable | None = None
-        self._sums: tuple[float, ...] | None = None
-        self._summing: Future[tuple[float, ...]] | None = None
+        # Every weight's sum as the kept runs were made, and as they were looked at last.
+        self._made: Future[tuple[float, ...]] | None = None
+        self._now: Future[tuple[float, ...]] | None = None
         self._mixes: bool | None = None
         self._hooks: set[str] = set()
         self._baseline = Baseline()
@@ -38,7 +40,7 @@ class PlainRuns:
 
     def forget(self) -> None:
         """Make them anew the next time."""
-        self._state, self._sums, self._mixes, self._hooks = None, None, None, set()
+        self._state, self._made, self._now, self._mixes, self._hooks = None, None, None, None, set()
         self._baseline, self._tapes = Baseline(), None
 
     def ahead(self) -> list[str]:
@@ -48,14 +50,15 @@ class PlainRuns:
     def with_hooks(self, hooks: Collection[str], stack: Stack | None = None) -> tuple[Baseline, Tapes | None]:
         """Return the runs with the hooks' activations, and for a model in parts the base run on tape.
 
-        What is made of them is certain once `settle` was called. Call both with the handle's lock held.
+        What is made of them is certain where `certain` was entered before, and left. Call with the handle's lock held.
         """
         state = untouched_state_of(self._handle)
-        self._summing = None if state is None else _beside(self._handle)
+        now = None if state is None else _beside(self._handle)
         # A look through hooks needs no tape, and leaves the next look the one there was.
         mixes = self._mixes if stack is None else stack.way.mixes
         known = state is not None and state == self._state and self._hooks.issuperset(hooks)
         if known and mixes == self._mixes:
+            self._now = now
             return self._baseline, self._tapes
         wanted = {*hooks, *self.ahead(), *(self._hooks if state == self._state else ())}
         self.forget()
@@ -64,19 +67,24 @@ class PlainRuns:
         if foreign_hooks(self._handle.hooks):
             state = None  # They came meanwhile, and may have acted on these runs.
         self._state, self._hooks, self._mixes, self._tapes = state, wanted, mixes, tapes
+        self._made = self._now = now
         return self._baseline, tapes
 
-    def settle(self) -> None:
-        """Raise Disturbed where a weight's data was written in place since these runs were made.
+    @contextmanager
+    def certain(self) -> Iterator[None]:
+        """Raise Disturbed where a weight's data was written in place since the runs used inside were made.
 
-        A replayed run shows only what changed above its cell: below it stand these runs, right or wrong.
+        A replayed run shows only what changed above its cell: below it stand these runs, right or wrong. What raises
+        inside leaves no runs to later looks: nothing has compared them with a second computation.
         """
-        if self._summing is None:
-            return
-        sums = self._summing.result()
-        if self._sums not in (None, sums):
-            raise Disturbed("the model's weights were written to while it was looked at; look again.")
-        self._sums, self._summing = sums, None
+        try:
+            yield
+            if self._made is not None and self._now is not None and self._made.result() != self._now.result():
+                raise Disturbed("the model's weights were written to while it was looked at; look again.")
+        except BaseException:
+            self.forget()
+            raise
+        self._now = None
 
     def _fits(self, hooks: Sequence[str]) -> bool:
         """Return whether the hooks' activations are small beside what is free."""

@@ -39,6 +39,7 @@ class Run:
         status: a status code per cell, [cell].
         warning: what a reader of the numbers must know, or None; `wait` warns of it once.
         counts: what `done` and `total` count.
+        stopped: whether the sweep left off because it was asked to, with something still to measure or to know.
     """
 
     counts = "cells"
@@ -48,6 +49,7 @@ class Run:
     ):
         self.total = total
         self.warning: str | None = None
+        self.stopped = False
         self._warned = False
         self.patched = patched
         self.status = status
@@ -92,8 +94,9 @@ class Run:
 
     @property
     def cancelled(self) -> bool:
-        """Whether `cancel` was called before the last cell was measured."""
-        return self._cancel.is_set() and self._done < self.total
+        """Whether `cancel` was called before the last cell was measured; where none is, before the plain runs ended."""
+        left = self._done < self.total or not (self.total or self._over)
+        return self.stopped or (self._cancel.is_set() and left)
 
     @property
     def error(self) -> BaseException | None:

@@ -9,7 +9,7 @@ from ..interventions import Standing
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, Baseline, Edits, Row, no_edits
-from .gate import Edit, joined
+from .gate import Edit, Stop, joined
 from .handle import ModelHandle
 from .hooked import Value, edits_for
 from .lanes import Lane
@@ -17,11 +17,16 @@ from .plan import Plan, Target, choose
 from .values import Encode, Sources, check_vector, make_value
 
 
-def make_standing(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane], encode: Encode) -> Edits:
-    """Return the edits of everything that stands, per batch of rows. Call with the handle's lock held."""
+def make_standing(
+    handle: ModelHandle, plan: Plan, lanes: Sequence[Lane], encode: Encode, stop: Stop | None = None
+) -> Edits:
+    """Return the edits of everything that stands, per batch of rows. Call with the handle's lock held.
+
+    Where the model is run for them, Stopped is raised when `stop` says so at a layer.
+    """
     if not plan.standing:
         return no_edits
-    made = [(stand, _of(handle, plan, i, lanes, encode)) for i, stand in enumerate(plan.standing, start=1)]
+    made = [(stand, _of(handle, plan, i, lanes, encode, stop)) for i, stand in enumerate(plan.standing, start=1)]
 
     def edits(rows: Sequence[Row]) -> dict[str, Edit]:
         found: dict[str, Edit] = {}
@@ -41,16 +46,19 @@ def make_standing(handle: ModelHandle, plan: Plan, lanes: Sequence[Lane], encode
     return edits
 
 
-def _of(handle: ModelHandle, plan: Plan, number: int, lanes: Sequence[Lane], encode: Encode) -> dict[str, Value]:
+def _of(
+    handle: ModelHandle, plan: Plan, number: int, lanes: Sequence[Lane], encode: Encode, stop: Stop | None
+) -> dict[str, Value]:
     """Return the values of what stands for either run; its draws go by its number, counted from 1."""
     stand = plan.standing[number - 1]
     site = get_site(stand.site)
     hooks = [site.hook_name(layer) for layer in _layers(handle, stand)]
-    return {
-        run: make_value(stand.intervention, Sources(handle, lanes, run, hooks, plan.seed, encode, number), Baseline())
+    sources = {
+        run: Sources(handle, lanes, run, hooks, plan.seed, encode, number, stop)
         for run in RUNS
         if stand.runs in (run, "both")
     }
+    return {run: make_value(stand.intervention, each, Baseline()) for run, each in sources.items()}
 
 
 def check_standing(handle: ModelHandle, stand: Standing, pairs: Sequence[EncodedPair]) -> None:

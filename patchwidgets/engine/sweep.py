@@ -107,7 +107,7 @@ class Sweep:
         self.stop: Stop | None = None
 
     def work(self, run: Run) -> None:
-        """Record the plain runs, then measure every cell of the plan in chunks that take a fraction of a second.
+        """Record the plain runs, then measure every cell of the plan, chunk by chunk.
 
         A sweep that is cancelled in the plain runs knows nothing, not even those.
         """
@@ -116,7 +116,7 @@ class Sweep:
             self._begin(run)
             self._measure_all(run)
         except Stopped:
-            return
+            run.stopped = True
         finally:
             if self.journal is not None:
                 self.journal.close()
@@ -125,7 +125,9 @@ class Sweep:
 
     def _begin(self, run: Run) -> None:
         plan, base = self.plan, self.plan.patch.base
-        self.standing = undisturbed(self.handle.lock, lambda: make_standing(self.handle, plan, self.lanes, self.encode))
+        self.standing = undisturbed(
+            self.handle.lock, lambda: make_standing(self.handle, plan, self.lanes, self.encode, self.stop)
+        )
         self._choose_engine()
         began = time.perf_counter()
         try:

@@ -18,9 +18,10 @@ from ..engine.blocks import start_in_blocks
 from ..engine.handle import ModelHandle, handle_of
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..prompts import EncodedPair
 from ..result import PatchResult
+from ..spelling import shown_token
 from .choices import Choices, Prompts
 from .comparing import Comparison
 from .controls import progress_of
@@ -103,7 +104,7 @@ class Against:
             run.subscribe(self._first_arrived)
 
     def cancel(self) -> None:
-        """Stop after the cells being measured now; what was not begun waits to be asked for again."""
+        """Stop at the next layer: what is measured stays, what was not begun waits to be asked for again."""
         with self._lock:
             if self._run is None:
                 self._asked = None
@@ -132,11 +133,10 @@ class Against:
             told = self._told(settings, given)
             made = plan_of(self._handle, given, self._choices, self._prompts, self._sets)
             error = ""
-        except PatchError as refused:
-            error = f"On {self._handle.name}: {refused}"
         except Exception as failed:
-            _LOG.exception("the other model's sweep could not be planned")
-            error = f"On {self._handle.name}: {type(failed).__name__}: {failed}"
+            if not isinstance(failed, PatchError):
+                _LOG.exception("the other model's sweep could not be planned")
+            error = f"On {self._handle.name}: {in_words(failed)}"
         with self._lock:
             if self._asked is None or self._asked[2] is not first:
                 return
@@ -156,7 +156,7 @@ class Against:
                 return
             self.progress.say(f"B: {progress_of(run)}")
             if run.error is not None:
-                self.error.say(f"On {self._handle.name}: {run.error}")
+                self.error.say(f"On {self._handle.name}: {in_words(run.error)}")
             elif run.finished and run.complete:
                 self._show(self._asked[0])
 
@@ -235,7 +235,7 @@ def tokens_told(a: tuple[str, EncodedPair], b: tuple[str, EncodedPair]) -> str:
     for run in ("clean", "corrupted"):
         texts = [[text.strip() for text in pair.texts(run)] for pair in (one, other)]
         if texts[0] != texts[1]:
-            read = " B: ".join("|".join(pair.texts(run)) for pair in (one, other))
+            read = " B: ".join("|".join(map(shown_token, pair.texts(run))) for pair in (one, other))
             said.append(f"The {run} prompt is {len(texts[0])} tokens in A and {len(texts[1])} in B. A: {read}.")
     if not said:
         return "The two models have vocabularies of their own; they cut these prompts at the same places."

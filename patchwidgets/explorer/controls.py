@@ -75,7 +75,9 @@ class Controls:
         )  # fmt: skip
         self._one_way(there[0])
         self.run = w.Button(description="Run", tooltip="measure every cell")
-        self.cancel = w.Button(description="Cancel", tooltip="stop after the cells being measured now", disabled=True)
+        self.cancel = w.Button(
+            description="Cancel", tooltip="stop at the next layer; what is measured stays", disabled=True
+        )
         self.undo = w.Button(description="Undo", tooltip="the settings before these (Ctrl+Z)", disabled=True)
         self.redo = w.Button(description="Redo", tooltip="the settings gone back from (Ctrl+Shift+Z)", disabled=True)
         self.bar = w.IntProgress(value=0, max=1, layout=w.Layout(width="auto"))
@@ -182,7 +184,7 @@ class Controls:
             self.bar.max, self.bar.value = 1, 0
             self.progress.say("")
             return
-        self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else 1
+        self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else int(run.complete)
         self.progress.say(progress_of(run))
 
     def _site_changed(self, _change: object) -> None:

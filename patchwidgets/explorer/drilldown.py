@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import ipywidgets as w
@@ -18,7 +18,7 @@ from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
 from ..engine.sweep import start
 from ..engine.values import Encode
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..grid import Grid, Tokens, make_grid
 from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
@@ -55,6 +55,7 @@ class Drilldown:
         self._opened: Opened | None = None
         self._about: Plan | None = None  # The sweep whose cells are looked at, or will be.
         self._inspector: tuple[Plan, Inspector] | None = None
+        self._prepared: Inspector | None = None
         self._run: Run | None = None
         self._seen: tuple[Patches, Inspection] | None = None
         self.hint = Line("pw-x-dim", "pw-x-hint", text=_HINT)
@@ -94,7 +95,7 @@ class Drilldown:
         """Show nothing; what is computing is dropped."""
         with self._lock:
             self._drop_heads()
-            self._about = self._inspector = None
+            self._about = self._inspector = self._prepared = None
             self.about.say("")
             self.neurons.close()
             self._show(None)
@@ -259,7 +260,7 @@ class Drilldown:
         """Tell what went wrong with the heads. On the sweep's thread."""
         with self._lock:
             if run is self._run and run.error is not None:
-                self.error.say(_told(run.error))
+                self.error.say(in_words(run.error))
 
     def _look(self, opened: Opened) -> None:
         """Show next tokens, parts, and a head's attention and output. On the worker thread."""
@@ -275,18 +276,29 @@ class Drilldown:
                 _LOG.exception("looking into a cell failed")
             with self._lock:
                 if opened is self._opened:
-                    self.error.say(_told(error))
+                    self.error.say(in_words(error))
 
     def _prepare(self, plan: Plan) -> None:
         """On the worker thread; what is wrong is told when a cell is opened."""
         for site in (*PARTS, "z"):
             if plan is not self._about:
                 return
-            with contextlib.suppress(PatchError):
+            with suppress(PatchError):
                 self._handle.shape(get_site(site))
-        if plan is self._about:
-            with contextlib.suppress(Exception):
-                self._inspector_of(plan).prepare()
+        if plan is not self._about:
+            return
+        inspector = self._inspector_of(plan)
+        with self._lock:
+            # Shown again, in another metric: to prepare it again would read every weight.
+            if plan is not self._about or inspector is self._prepared:
+                return
+            self._prepared = inspector
+        try:
+            inspector.prepare()
+        except PatchError:
+            return
+        except Exception:
+            _LOG.exception("the first look into a cell could not be prepared")
 
     def _inspector_of(self, plan: Plan) -> Inspector:
         """Return what looks at a sweep's cells: the plain runs are made for the first one."""
@@ -311,10 +323,6 @@ class Drilldown:
             self.output.show(**found.output)
         if found.attention is not None:
             self.attention.show(**found.attention)
-
-
-def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, PatchError) else f"{type(error).__name__}: {error}"
 
 
 def _card(child: w.Widget) -> w.VBox:

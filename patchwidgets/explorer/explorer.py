@@ -59,8 +59,9 @@ class Explorer(HasShelf, w.VBox):
     metric). Assigning some or all of the settings changes the Explorer; an answer or foil of None lets the model
     choose, an alignment of None is the one proposed, layers or positions of None are all; those that a site does not
     have come back with a site that has them. A dataset of None means the one pair; else it is {"name": ..., "n": ...,
-    "seed": ...}, as the menu names it. What nobody knows is a PatchError, and the settings stay. `intervention` is the
-    object in use, and may be assigned. `shelf` lists the results that are kept.
+    "seed": ...}, as the menu names it. An intervention is its word, which means its default, or {"name": "noise",
+    "sigma": 1.5}. What nobody knows is a PatchError, and the settings stay. `intervention` is the object in use, and
+    may be assigned. `shelf` lists the results that are kept.
 
     A function that observes a trait may be called in any thread and must not wait for the Explorer.
     """
@@ -127,7 +128,7 @@ class Explorer(HasShelf, w.VBox):
         parts = [entered, self._suggesting.box, *below, *panels]
         super().__init__(parts)
         self._still = Still(group, lambda task: self._worker.submit(lambda: self._guarded(task)))
-        self.observe(lambda change: self._still.keep(change["new"]), "result")
+        self.observe(lambda change: self._keep_still(change["new"]), "result")
         self.observe(lambda _: self._saving.clear(), "result")
         for name in ("pw-x-root", self._still.mark):
             self.add_class(name)
@@ -179,7 +180,7 @@ class Explorer(HasShelf, w.VBox):
                     return self._start(plan, asked)
 
     def cancel(self) -> None:
-        """Stop what runs after the cells being measured now; what is measured stays."""
+        """Stop what runs at the next layer: what is measured stays, cells on their way are dropped."""
         self._multiples.cancel()
         self._cancel_map()
 
@@ -191,7 +192,9 @@ class Explorer(HasShelf, w.VBox):
         self._screen.cancel()
 
     def wait(self, timeout: float | None = None) -> PatchResult | None:
-        """Wait until nothing is computing any more and return the result, None when nothing was run.
+        """Wait until nothing is computing any more and return the result.
+
+        None when nothing was run, or when the run was cancelled before the clean and the corrupted run were made.
 
         Raises what went wrong in the run, and TimeoutError after `timeout` seconds; what computes then goes on.
         """
@@ -251,6 +254,10 @@ class Explorer(HasShelf, w.VBox):
         if traits.get("result") is not None:
             self._shelf.published()
         self._drawing.show(self.result, self._screen.cell, self._screen.others)
+
+    def _keep_still(self, result: PatchResult | None) -> None:
+        if self._run is not None and self._run.complete:
+            self._still.keep(result)
 
     def _on_screen(self) -> Shown | None:
         with self._lock:  # Another result comes together with its settings and its cell.

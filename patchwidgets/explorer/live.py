@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import words
 from ..engine.run import Run
 from ..grid import Grid
 from ..result import PatchResult
@@ -125,7 +126,7 @@ class LiveMap:
         traits = with_spread(traits, spread_of(result, traits["quantity"]), grid)
         self._pairs = 1 if (result.data["status"] == "pending").any() else result.n
         traits["words"] = {**traits["words"], **self._said}
-        known = bool(np.isfinite(result.data["clean"].values).all())
+        known = words.made(result)
         if not known:
             traits["words"].pop("origin")
         # Until the two runs are known there are no words for them, and the scale of raw effects grows with the cells.

@@ -12,7 +12,7 @@ import ipywidgets as w
 
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..result import PatchResult
 from ..views import Heatmap, label_columns
 from ..words import baselines, small_gaps
@@ -292,10 +292,9 @@ class Multiples:
 
 def _why(error: Exception, failed: str) -> str:
     """Return an error in words; what nobody foresaw is logged as well."""
-    if isinstance(error, PatchError):
-        return str(error)
-    _LOG.error(failed, exc_info=error)
-    return f"{type(error).__name__}: {error}"
+    if not isinstance(error, PatchError):
+        _LOG.error(failed, exc_info=error)
+    return in_words(error)
 
 
 def _card(member: _Member) -> w.VBox:

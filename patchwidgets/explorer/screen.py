@@ -193,11 +193,14 @@ class Screen:
                 self.error.say(str(run.error) or type(run.error).__name__)
                 return
             result = run.snapshot().select(self._metric)
-            if np.isfinite(result.data["clean"].values).all():
+            known = words.made(result)
+            if known:
                 self._tell(result)
+            elif finished:
+                self._baselines.say("The run was cancelled before the clean and the corrupted run were made.")
             if finished:
-                self._publish(result=result)
-                if self.plan is not None and len(self.plan.pairs) == 1:
+                self._publish(result=result if known else None)
+                if run.complete and self.plan is not None and len(self.plan.pairs) == 1:
                     self._drilldown.prepare(self.plan)
             grown, self._pairs = result.n > self._pairs, result.n
             if self._chosen and (finished or grown or np.isin(self._chosen, cells).any()):

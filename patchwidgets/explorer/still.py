@@ -11,12 +11,12 @@ from ..publish.still import still_of
 from ..result import PatchResult
 from ..views.still import still_page
 
-_NOTE = "The last map of an Explorer that was here. Run the cell again to have the Explorer."
-_NOTHING = "An Explorer was here, and nothing had been run in it. Run the cell again to have the Explorer."
+_NOTE = "The last whole map of an Explorer that was here. Run the cell again to have the Explorer."
+_NOTHING = "An Explorer was here, and no run in it had come to its end. Run the cell again to have the Explorer."
 
 
 class Still:
-    """A table of what an Explorer shows, in an output of its own before the Explorer's.
+    """A table of the last whole result an Explorer showed, in an output of its own before the Explorer's.
 
     JupyterLab saves outputs, and not the state of widgets unless it is told to: of an Explorer alone it would show an
     error when the notebook is opened again. `later` does a task on the Explorer's thread.
@@ -53,8 +53,9 @@ class Still:
         update_display(self._bundle(), raw=True, display_id=self.mark)
 
     def _bundle(self) -> dict[str, Any]:
+        """Return the table, and what the result says as plain text: a terminal prints that before the Explorer's."""
         result = self._result
         if result is None:
-            return {"text/plain": _NOTHING, "text/html": still_page(self.mark, _NOTHING)}
+            return {"text/plain": "", "text/html": still_page(self.mark, _NOTHING)}
         page = still_page(self.mark, _NOTE, still_of(result))
-        return {"text/plain": f"{_NOTE}\n{result.describe()}", "text/html": page}
+        return {"text/plain": result.describe(), "text/html": page}

@@ -201,7 +201,7 @@ def test_a_saved_notebook_opened_again_shows_what_was_there(lab: Lab) -> None:
     expect(notebook.output(1).get_by_text("A Heatmap was here")).to_be_hidden()
     expected = np.array(notebook.kernel_eval("explorer.result.normalized.values[0].tolist()"), dtype=float)
     wait_until(lambda: "<table>" in notebook.outputs(0)[0]["data"]["text/html"], "the table in the output", 30)
-    expect(notebook.page.get_by_text("The last map of an Explorer")).to_be_hidden()
+    expect(notebook.page.get_by_text("The last whole map of an Explorer")).to_be_hidden()
     notebook.save()
     notebook.page.close()
     # The same file, as somebody else would get it: its signature is not theirs.
@@ -213,7 +213,8 @@ def test_a_saved_notebook_opened_again_shows_what_was_there(lab: Lab) -> None:
     again = lab.open_file("test.ipynb", height=900)
     again.traffic.known.append(NO_STATE)
     left = again.output(0)
-    for place, told in ((left, "The last map of an Explorer that was here."), (again.output(1), "A Heatmap was here.")):
+    kept = ((left, "The last whole map of an Explorer that was here."), (again.output(1), "A Heatmap was here."))
+    for place, told in kept:
         expect(place).to_contain_text(told)
         expect(place.get_by_text("Error displaying widget")).to_be_hidden()
         np.testing.assert_allclose(table_left(place), expected, atol=0.006)
@@ -228,7 +229,7 @@ def test_a_saved_notebook_opened_again_shows_what_was_there(lab: Lab) -> None:
     foreign = lab.open_file("foreign.ipynb", height=900, trusted=False)
     foreign.traffic.known.append(NO_STATE)
     left = foreign.output(0)
-    expect(left).to_contain_text("The last map of an Explorer that was here.")
+    expect(left).to_contain_text("The last whole map of an Explorer that was here.")
     expect(left).to_contain_text("Explorer('embedded model')")
     np.testing.assert_allclose(table_left(left), expected, atol=0.006)
     foreign.screenshot("life_foreign")

@@ -17,6 +17,7 @@ from patchwidgets.interventions import Intervention, Mean, Noise, Patch
 from patchwidgets.metrics import get_metrics
 from patchwidgets.prompts import PromptPair
 from patchwidgets.sites import get_site
+from tests.engine.stepping import PATIENCE, Brake
 
 pytestmark = pytest.mark.filterwarnings("ignore:the two runs hardly differ")
 
@@ -25,12 +26,14 @@ DATA = Dataset(
 )
 
 
-def plan_of(model: TransformerBridge, data: Dataset, site: str, what: Intervention | None = None) -> Plan:
+def plan_of(
+    model: TransformerBridge, data: Dataset, site: str, what: Intervention | None = None, **chosen: list[int]
+) -> Plan:
     handle = handle_of(model)
     pairs = encode(handle, data)
     metrics = get_metrics(["logit_diff", "prob"])
     return make_plan(
-        handle, pairs, get_site(site), get_site(site).by[0], Patch("denoise"), metrics, {}, intervention=what
+        handle, pairs, get_site(site), get_site(site).by[0], Patch("denoise"), metrics, chosen, intervention=what
     )
 
 
@@ -86,6 +89,21 @@ def test_cancelled_before_anything_it_is_empty(gpt2: TransformerBridge) -> None:
     run.cancel()
     found = run.start().wait()
     assert set(found.data["status"].values.ravel().tolist()) <= {"pending", "implied"}
+
+
+def test_cancelled_with_nothing_to_measure_it_is_not_whole(gpt2: TransformerBridge) -> None:
+    plan = plan_of(gpt2, DATA, "resid_pre", pos=[0])
+    run = BlockRun(handle_of(gpt2), plan, nothing, [4, 8, 11])
+    with Brake(gpt2.blocks[0]) as brake:
+        run.start()
+        brake.step()  # The first block's plain runs: all there is of it.
+        run.cancel()
+        brake.let_go()
+        found = run.wait(PATIENCE)
+    assert run.total == 0
+    assert (run.stopped, run.cancelled, run.complete) == (True, True, False)
+    assert found.n == 4
+    assert np.isfinite(found.clean).all()
 
 
 def test_what_is_drawn_goes_in_one_block_with_the_draws_of_the_whole(gpt2: TransformerBridge) -> None:

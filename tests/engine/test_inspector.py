@@ -12,7 +12,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.encoding import encode_pair
-from patchwidgets.engine import plain_runs
+from patchwidgets.engine import inspect, plain_runs
 from patchwidgets.engine.baseline import record
 from patchwidgets.engine.handle import ModelHandle, handle_of
 from patchwidgets.engine.inspect import Cell, Inspection, Inspector
@@ -162,6 +162,46 @@ def test_a_write_to_a_weights_data_below_the_cell_is_seen(rows: slice) -> None:
     after = looker.look(CELLS[2:3])
     assert not torch.allclose(before.logits[0], after.logits[0])
     assert_same(after, inspector(handle_of(model)).look(CELLS[2:3]))
+
+
+def test_a_write_to_a_weights_data_between_two_looks_at_several_cells_is_seen() -> None:
+    """The token is in the clean prompt alone: the unpatched row beside the patched one does not tell."""
+    model: Any = models.bridge("llama")
+    looker = inspector(handle_of(model), sites=("resid_pre",))
+    before = looker.together(CELLS[1:3])
+    model.original_model.get_input_embeddings().weight.data[PAIR.clean[2]] *= 1.5
+    after = looker.together(CELLS[1:3])
+    assert not torch.allclose(before.logits[0], after.logits[0])
+    assert_same(after, inspector(handle_of(model)).together(CELLS[1:3]))
+
+
+@pytest.mark.parametrize("way", ["replayed", "_patched"])
+def test_a_write_after_a_look_that_failed_is_seen(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = models.bridge("llama")
+    looker, cells = inspector(handle_of(model), sites=("resid_pre",)), CELLS[2:3]
+    watch = None if way == "replayed" else {"ln_final.hook_in": lambda activation, run: activation}
+
+    def fail(*_arguments: Any) -> Any:
+        raise RuntimeError("the look broke")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(inspect, way, fail)
+        with pytest.raises(RuntimeError, match="the look broke"):
+            looker.look(cells, watch=watch)
+    model.original_model.get_input_embeddings().weight.data *= 1.5
+    assert_same(looker.look(cells), inspector(handle_of(model)).look(cells))
+
+
+def test_runs_prepared_before_a_write_to_a_weights_data_are_prepared_anew() -> None:
+    model: Any = models.bridge("llama")
+    looker = inspector(handle_of(model), sites=("resid_pre",))
+    looker.prepare()
+    model.original_model.get_input_embeddings().weight.data *= 1.5
+    looker.prepare()
+    with passes(model) as made:
+        found = looker.look(CELLS[2:3])
+    assert made == []
+    assert_same(found, inspector(handle_of(model)).look(CELLS[2:3]))
 
 
 def test_a_model_with_hooks_of_its_own_is_looked_at_through_hooks() -> None:

@@ -18,7 +18,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from patchwidgets.engine.handle import handle_of
 from patchwidgets.engine.patch import patch
 from patchwidgets.engine.run import Run
-from patchwidgets.interventions import Mean
+from patchwidgets.interventions import Mask, Mean, Standing
 from patchwidgets.prompts import PromptPair
 from patchwidgets.result import PatchResult
 from tests import models
@@ -131,6 +131,28 @@ def test_cancelling_the_task_that_awaits_cancels_the_sweep(gpt2: TransformerBrid
     assert run.cancelled
 
 
+def test_cancelled_with_nothing_to_measure_it_is_no_whole_result(gpt2: TransformerBridge) -> None:
+    with Brake(gpt2.blocks[0]) as brake:
+        run = start(gpt2, "resid_pre", positions=[0])
+        brake.arrive()
+        assert run.total == 0
+        run.cancel()
+        assert (run.cancelled, run.complete) == (True, False)
+        brake.let_go()
+        result = run.wait(PATIENCE)
+    assert (run.stopped, run.cancelled, run.complete) == (True, True, False)
+    assert repr(run) == "Run(cancelled, 0 of 0 cells)"
+    assert np.isnan(result.clean)
+
+
+def test_cancelled_after_its_end_a_run_with_nothing_to_measure_is_whole(gpt2: TransformerBridge) -> None:
+    run = start(gpt2, "resid_pre", positions=[0])
+    result = run.wait(PATIENCE)
+    run.cancel()
+    assert (run.stopped, run.cancelled, run.complete) == (False, False, True)
+    assert np.isfinite(result.clean)
+
+
 def test_cancel_stops_at_the_next_layer_and_keeps_what_was_measured(gpt2: TransformerBridge) -> None:
     before = models.state(gpt2)
     whole = start(gpt2).wait()
@@ -157,9 +179,36 @@ def test_cancel_stops_at_the_next_layer_and_keeps_what_was_measured(gpt2: Transf
     assert (result.clean, result.corrupted) == (whole.clean, whole.corrupted)
 
 
+MEAN = Mean(over=models.five_pairs(), per_position=False)
+
+
 @pytest.mark.parametrize(
-    ("what", "passes"), [(None, 1), (Mean(over=models.five_pairs(), per_position=False), 2)], ids=["patch", "mean"]
+    ("options", "passes"),
+    [({"standing": [Standing("mlp_out", MEAN, layers=[0])]}, 1), ({"intervention": Mask()}, 2)],
+    ids=["standing", "mask"],
 )
+def test_cancel_leaves_the_runs_that_values_are_made_of(
+    gpt2: TransformerBridge, options: dict[str, Any], passes: int
+) -> None:
+    before, above = models.state(gpt2), []
+    hook = gpt2.blocks[2].register_forward_pre_hook(lambda *_: above.append(threading.current_thread()))
+    try:
+        with Brake(gpt2.blocks[1]) as brake:
+            run = start(gpt2, **options)
+            brake.arrive()
+            for _ in range(1, passes):
+                brake.step()
+            run.cancel()
+            brake.let_go()
+            run.wait(PATIENCE)
+    finally:
+        hook.remove()
+    assert len([thread for thread in above if thread is not threading.main_thread()]) == passes - 1
+    assert (run.stopped, run.done) == (True, 0)
+    assert models.state(gpt2) == before
+
+
+@pytest.mark.parametrize(("what", "passes"), [(None, 1), (MEAN, 2)], ids=["patch", "mean"])
 def test_cancel_in_the_plain_runs_leaves_them(gpt2: TransformerBridge, what: Any, passes: int) -> None:
     before = models.state(gpt2)
     with Brake(gpt2.blocks[1]) as brake:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 import torch
@@ -126,6 +128,25 @@ def test_other_shapes_are_not_subtracted_and_other_tokens_are_told():
     assert "a column is not the same place" in said(panel.tokens)
     assert f"A has {lengths[0]} positions and B has {lengths[1]} positions" in said(panel.comparison.error)
     explorer.close()
+
+
+class Read:
+    """A pair as a model reads it, the same in both prompts."""
+
+    def __init__(self, *texts: str) -> None:
+        self.clean = self.corrupted = tuple(range(len(texts)))
+        self._texts = texts
+
+    def texts(self, _run: str) -> tuple[str, ...]:
+        return self._texts
+
+
+def test_what_cannot_be_seen_in_the_other_model_s_tokens_is_named():
+    told = against.tokens_told(
+        ("a", Read("x", "\u200b\n", " \u202eabc\u0000")), ("b", Read("x\u200b\n", " \u202eabc\u0000"))
+    )
+    assert "3 tokens in A and 2 in B. A: x|\u27e8200b\u27e9\u21b5|\u00b7\u27e8202e\u27e9abc\u27e80\u27e9 B:" in told
+    assert not [c for c in told if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")]
 
 
 @pytest.mark.filterwarnings("ignore:the two runs hardly differ")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import patchwidgets as pw
+from patchwidgets.engine import plain_runs
 from patchwidgets.explorer import drilldown
 from patchwidgets.presets import PRESETS
 
@@ -234,3 +235,26 @@ def test_nothing_is_prepared_for_a_map_that_has_gone(explorer, brake, monkeypatc
     busy.set()
     explorer.wait()
     assert made == ["noise"]
+
+
+def test_another_metric_of_the_same_run_prepares_nothing_again(explorer, monkeypatch):
+    explorer.run()
+    explorer.wait()
+    read = []
+    monkeypatch.setattr(plain_runs, "sums_of", lambda bridge: read.append(bridge))
+    for metric in ("prob", "logit", "logit_diff"):
+        explorer.settings = {"metric": metric}
+        explorer.wait()
+    assert read == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the model broke"), pw.PatchError("no such hook")])
+def test_what_fails_while_preparing_is_logged_unless_it_is_told_when_a_cell_opens(explorer, monkeypatch, caplog, error):
+    def fail(_inspector):
+        raise error
+
+    monkeypatch.setattr(drilldown.Inspector, "prepare", fail)
+    explorer.run()
+    explorer.wait()
+    told = [record.exc_info[1] for record in caplog.records if "could not be prepared" in record.message]
+    assert told == ([] if isinstance(error, pw.PatchError) else [error])

@@ -33,7 +33,9 @@ export class PredictionsView {
     // With logits the longest bar is the largest number on show.
     const largest = this.model.get("quantity") === "logit" ? Math.max(0, ...rows.map((r) => r.logit)) : null;
     const columns = el("div", "pw-tables");
-    const told = (value: number) => signed(value, largestOf(tables));
+    const shown = [...(largest === null ? [] : rows.map((r) => r.logit)), ...tables.map((t) => t.difference ?? 0)];
+    const size = Math.max(...shown.map(Math.abs)); // all have the decimals that suit the largest
+    const told = (value: number) => signed(value, size < 100 ? 1 : size);
     columns.append(...tables.map((t) => column(t, largest, told)));
     const used = (["answer", "foil"] as const).filter((m) => rows.some((r) => r.mark === m));
     this.#content.replaceChildren(...(title ? [el("h2", "pw-title", title)] : []), columns);
@@ -44,10 +46,6 @@ export class PredictionsView {
 }
 
 type Table = PredictionsState["tables"][number];
-
-/** The largest size of a logit or a difference on show: all have decimals that suit it. */
-const largestOf = (tables: readonly Table[]): number =>
-  Math.max(1, ...tables.flatMap((t) => [...t.rows.map((r) => Math.abs(r.logit)), Math.abs(t.difference ?? 0)]));
 
 type Told = (value: number) => string;
 
