@@ -37,6 +37,10 @@ class Drawing:
         self._result, self._cell, self._gathered = result, dict(cell), gathered
         self._draw()
 
+    def close(self) -> None:
+        """Hold no result any more."""
+        self._result = None
+
     def _draw(self) -> None:
         result = self._result if self.open.value else None
         self.hint.say(self._told(result) if self.open.value else "")

@@ -43,7 +43,7 @@ from .shelf import HasShelf, Shelf
 from .still import Still
 from .subsets import without_hidden
 from .suggesting import Suggesting
-from .text import close_all
+from .text import close_all, close_looks
 from .worker import Deadline, Worker, wait_until_idle
 
 _PAUSE = 0.4
@@ -229,8 +229,11 @@ class Explorer(HasShelf, w.VBox):
                 self.cancel()
                 self._drilldown.close()
                 self._multiples.close()
+                self._drawing.close()
+                self._still.close()
                 self._worker.close()
             close_all(self.children)
+            close_looks(self)
         super().close()
 
     def __repr__(self) -> str:

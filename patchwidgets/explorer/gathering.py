@@ -19,14 +19,14 @@ from ..engine.sweep import start
 from ..engine.values import Encode
 from ..errors import PatchError, in_words
 from ..grid import Grid
-from ..result import PatchResult
+from ..result import UNAVAILABLE, PatchResult
 from ..spelling import signed
 from ..views import CopyButton
 from .cell_pairs import place_of
 from .joint_tokens import JointTokens
 from .kept import key_of
 from .live import LiveMap
-from .slots import why_unavailable
+from .slots import first_status, why_unavailable
 from .text import Line
 from .together import Together, joint_plan, overwritten, spelled, together_of, told
 
@@ -114,14 +114,16 @@ class Gathering:
             plan, grid = self._plan, self._grid
             if plan is None or grid is None:
                 return
-            why = {place: why_unavailable(plan, grid, *divmod(place, grid.shape[1])) for place in places}
-            kept = [place for place in places if not why[place]]
-            left = next((f"Not gathered: {reason}" for reason in why.values() if reason), "")
-            if len(kept) > _MOST:
-                left = f"At most {_MOST} cells are patched together; the others are left out."
+            cells = (first_status(plan, grid) != UNAVAILABLE).reshape(-1)
+            kept = [place for place in places if cells[place]]
+            none = next((place for place in places if not cells[place]), None)
+            many = len(kept) > _MOST
+            left = [f"At most {_MOST} cells are patched together; the others are left out."] if many else []
+            if none is not None:
+                left.append(f"Not gathered: {why_unavailable(plan, grid, *divmod(none, grid.shape[1]))}")
             self._take(kept[:_MOST])
             if left:
-                self.error.say(left)
+                self.error.say(" ".join(left))
                 self._arrange()
             self._changed()
 

@@ -21,7 +21,7 @@ from .counting import clean_alone, count
 from .kinds import Kind, Kinds, Look
 from .live import LiveMap
 from .slots import plan_grid
-from .text import Line
+from .text import Line, close_all
 
 _LOG = logging.getLogger(__name__)
 _THRESHOLD = 0.3
@@ -152,8 +152,7 @@ class Multiples:
             self._close()
 
     def _close(self) -> None:
-        for member in self._members:
-            member.map.view.close()
+        close_all(self.maps.children)
         self._members, self._refused, self.maps.children = [], {}, ()
         self.error.say("")
         self.chosen.say("")
@@ -183,8 +182,11 @@ class Multiples:
         self.error.say(error[:1].upper() + error[1:])
 
     def _place(self) -> None:
-        """Put the members' maps on the page."""
-        self.maps.children = [_card(member) for member in self._members]
+        """Put the members' maps on the page, and take away those of members that are gone."""
+        placed = {card.children[0]: card for card in self.maps.children}
+        cards = [placed.pop(member.map.view, None) or _card(member) for member in self._members]
+        self.maps.children = cards
+        close_all(placed.values())
         self._sum_up()
 
     def _next(self) -> None:
@@ -226,7 +228,6 @@ class Multiples:
             if member not in self._members:
                 return
             self._refuse(member, told)
-            member.map.view.close()
             self._members.remove(member)
             self._place()
         self._submit(self._next)

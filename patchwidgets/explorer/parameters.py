@@ -13,7 +13,7 @@ import ipywidgets as w
 from ..errors import PatchError
 from ..interventions import Intervention
 from ..spelling import MINUS, minus
-from .text import Line
+from .text import Line, close_all
 
 _RUNS = {"mean": ("corrupted", "clean", "both"), "resample": ("corrupted", "clean")}
 """Which prompts of a dataset an intervention can be made from."""
@@ -85,8 +85,7 @@ class Parameters:
                 self.fields = {name: self._field(what, name) for name in names} if what else {}
                 self.box.children = list(self.fields.values())
                 self.box.layout.display = None if names else "none"
-                for field in before:
-                    field.close()
+                close_all(before)
             self._what, self._default = what, default
             self._refused = {}
             self._fill()

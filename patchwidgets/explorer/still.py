@@ -40,6 +40,10 @@ class Still:
         if self._displayed:
             self._later(self._update)
 
+    def close(self) -> None:
+        """Hold no result any more; what is displayed stays."""
+        self._result, self._displayed = None, False
+
     @property
     def mark(self) -> str:
         """The style class of the Explorer that this is the still of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from html import escape
 
 import ipywidgets as w
@@ -73,9 +74,18 @@ def _as_break(found: re.Match[str]) -> str:
     return "\\" * half + (found[2] if itself else _BREAKS[found[2]])
 
 
-def close_all(widgets: tuple[w.Widget, ...]) -> None:
-    """Close widgets and what is in them."""
+def close_all(widgets: Iterable[w.Widget]) -> None:
+    """Close widgets and what is in them, with their layouts and styles: ipywidgets keeps whatever is open."""
     for widget in widgets:
         if isinstance(widget, w.Box):
             close_all(widget.children)
+        close_looks(widget)
         widget.close()
+
+
+def close_looks(widget: w.Widget) -> None:
+    """Close the layout and the style of a widget; the widget itself does not."""
+    for name in ("layout", "style"):
+        looks = getattr(widget, name, None)
+        if isinstance(looks, w.Widget):
+            looks.close()

@@ -276,7 +276,7 @@ class Heatmap(View):
     def on_gather(
         self, callback: Callable[[list[int]], None], *, lock: AbstractContextManager[object] | None = None
     ) -> None:
-        """Calls `callback(places)` after places were gathered or let go on the page; it may set `gathered` again.
+        """Calls `callback(places)` with the places that the page gathers now; it sets `gathered`, and may take fewer.
 
         `lock` is held from before the places are found: who holds it to show another grid comes before or after.
         """
@@ -295,7 +295,7 @@ class Heatmap(View):
             return
         place = row * cols + col
         if start is None and place in self.gathered:
-            self.gathered = [each for each in self.gathered if each != place]
+            places = [each for each in self.gathered if each != place]
         else:
             ends = (row, col) if start is None else _ends(start, rows, cols)
             if ends is None:
@@ -303,9 +303,14 @@ class Heatmap(View):
             down, across = (range(min(a, b), max(a, b) + 1) for a, b in zip(ends, (row, col), strict=True))
             chosen = [self.selected[0] * cols + self.selected[1]] if start is None and self.selected else []
             there = self.gathered or [each for each in chosen if each < rows * cols]
-            self.gathered = list(dict.fromkeys([*there, *(r * cols + c for r in down for c in across)]))
+            places = list(dict.fromkeys([*there, *(r * cols + c for r in down for c in across)]))
+        before = self.gathered
+        if not self._gatherers:
+            self.gathered = places
         for listener in self._gatherers:
-            listener(list(self.gathered))
+            listener(places)
+        if self.gathered == before:
+            self.send_state("gathered")  # The page shows what it has gathered before it is taken.
 
     def _handle(self, message: dict[str, Any]) -> None:
         rows, cols = self.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 import patchwidgets as pw
 from patchwidgets.presets import PRESETS
@@ -195,3 +196,21 @@ def test_a_page_needs_a_result(explorer, tmp_path):
     explorer.run()
     explorer.wait()
     assert "resid_pre" in explorer.to_html(tmp_path / "page.html").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:the two runs hardly differ")
+def test_a_closed_explorer_leaves_no_widget_open(model, select):
+    before = set(_instances)
+    explorer = pw.explore(model)
+    explorer.wait()
+    explorer.run()
+    explorer.wait()
+    select(explorer._map.view, 2, 14)
+    explorer._multiples.start.click()
+    explorer.wait()
+    result = explorer.result
+    explorer.close()
+    assert set(_instances) <= before
+    assert explorer.result is result
+    held = [explorer._drawing._result, explorer._still._result]
+    assert held == [None, None]

@@ -185,6 +185,35 @@ def test_many_are_capped_in_words(measured):
     assert "At most 32 cells are patched together" in measured._gathering.error.value
 
 
+def test_of_a_large_range_no_more_is_taken_than_is_kept(explorer, monkeypatch):
+    explorer.settings = {"site": "pattern", "by": ["layer", "head", "dest", "src"]}
+    explorer.run()
+    explorer.wait()
+    view, asked, held = explorer._map.view, [], []
+    why = gathering.why_unavailable
+    monkeypatch.setattr(gathering, "why_unavailable", lambda *place: asked.append(place) or why(*place))
+    view.observe(lambda change: held.append(len(change["new"])), "gathered")
+    rows, cols = view.shape
+    gather(explorer, rows - 1, cols - 1, **{"from": [0, 0]})
+    assert (held, len(asked)) == ([32], 1)
+    assert explorer._gathering.error.value == (
+        "At most 32 cells are patched together; the others are left out. Not gathered: A token does not attend to a "
+        "later one: there is nothing to change."
+    )
+
+
+def test_the_page_is_told_what_is_gathered_also_where_nothing_was_taken(explorer, monkeypatch):
+    """It shows what it has gathered before it is taken."""
+    explorer.settings = {"site": "pattern", "by": ["layer", "head", "dest", "src"]}
+    explorer.run()
+    explorer.wait()
+    view, sent = explorer._map.view, []
+    monkeypatch.setattr(view, "send_state", lambda key=None: sent.append((key, list(view.gathered))))
+    row, col = map(int, np.argwhere(view.array("status") == 4)[0])
+    gather(explorer, row, col)
+    assert sent == [("gathered", [])]
+
+
 def test_one_cell_is_not_patched_together(measured):
     gather(measured, *A)
     assert measured._gathering.patch.disabled
