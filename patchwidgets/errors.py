@@ -31,6 +31,15 @@ class FileError(PatchError):
     """A file is not a saved result, or is damaged."""
 
 
+def in_words(error: BaseException) -> str:
+    """Return an error as it is told: our own by its message, any other with its kind before it.
+
+    >>> in_words(PatchError("no such site.")), in_words(KeyError("a"))
+    ('no such site.', "KeyError: 'a'")
+    """
+    return str(error) if isinstance(error, PatchError) else f"{type(error).__name__}: {error}"
+
+
 def quoted(name: object) -> str:
     """Return `name` as it appears in messages: its repr, shortened in the middle when very long."""
     text = repr(name)

@@ -123,3 +123,12 @@ def get_site(name: object) -> Site:
     if isinstance(name, str) and name in SITES:
         return SITES[name]
     raise unknown("site", name, SITES)
+
+
+def layers_around(layer: int, window: int, n_layers: int) -> range:
+    """Return the layers patched together with one: `window` of them, centred, fewer at the ends (Meng et al., A.2).
+
+    >>> layers_around(4, 3, 12), layers_around(0, 3, 12)
+    (range(3, 6), range(0, 2))
+    """
+    return range(max(0, layer - window // 2), min(n_layers, layer + (window + 1) // 2))

@@ -9,8 +9,9 @@ MINUS = "\u2212"
 SYMBOLS = {"\n": "\u21b5", "\r": "\u240d", "\t": "\u21e5"}
 """What stands for a line break, a carriage return and a tab."""
 
-_UNSEEN = {"Cc", "Cf", "Zl", "Zp", "Zs"}
-"""Categories without a picture: controls, joiners and marks of direction, separators, spaces that are no space."""
+_UNSEEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"}
+"""Categories without a picture: controls, joiners and marks of direction, private ones, halves of characters,
+separators, spaces that are no space."""
 _IGNORED = {
     *"\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0",
     *map(chr, (*range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000))),
@@ -51,6 +52,16 @@ def ranges(indices: Sequence[int] | None) -> str:
     return ", ".join(parts)
 
 
+def joined_text(texts: Sequence[str], of: Sequence[str] = ()) -> str:
+    """Return tokens' texts as one. Where none of them, nor `of` their prompts, begins with a space, each is a word.
+
+    >>> joined_text(["When", " Mary"]), joined_text(["When", "Mary"]), joined_text(["ing"], of=["go", "ing", " on"])
+    ('When Mary', 'When Mary', 'ing')
+    """
+    spaced = any(text.startswith(" ") for text in (*texts, *of))
+    return ("" if spaced else " ").join(filter(None, texts))
+
+
 def shown_text(text: str) -> str:
     """Return a text with what cannot be seen in it as symbols, or named by its code point, as the views show it.
 
@@ -82,7 +93,12 @@ def isolated(text: str) -> str:
 
 
 def _unseen(c: str) -> bool:
-    return c != " " and (c in _IGNORED or unicodedata.category(c) in _UNSEEN)
+    return c != " " and (c in _IGNORED or unicodedata.category(c) in _UNSEEN or _is_none(c))
+
+
+def _is_none(c: str) -> bool:
+    """Whether a code point is one that Unicode gives to no character, ever."""
+    return 0xFDD0 <= ord(c) <= 0xFDEF or ord(c) & 0xFFFE == 0xFFFE
 
 
 def _named(c: str, text: str, at: int) -> str:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import patchwidgets as pw
 from patchwidgets.diagram import Diagram
-from patchwidgets.diagram.text import lines_of, shortened, visible, width
+from patchwidgets.diagram.text import lines_of, shortened, width
 from patchwidgets.errors import PatchError
 from patchwidgets.result import PatchResult
+from patchwidgets.spelling import shown_text
 from tests import models
 
 HOSTILE = [
@@ -33,7 +34,7 @@ _LABEL = r'"(?:[^"<>&`%{}\[\]|;:\\\n#]|#\d+;)*"'
 GRAMMAR = [re.compile(f"^{line}$".replace("LABEL", _LABEL)) for line in (
     "flowchart LR", "    subgraph [a-z_]+\\[LABEL\\]", "        direction LR", "    end",
     " {8}[a-z_]+\\[LABEL\\] --> [a-z_]+\\[LABEL\\]", " {8}[a-z_]+ --> [a-z_]+\\[LABEL\\]",
-    " {4}[a-z_]+ --> [a-z_]+\\[LABEL\\]",
+    " {4}[a-z_]+ --> [a-z_]+\\[LABEL\\]", " {4}standing_\\d\\[LABEL\\]",
     " {4}[a-z_]+ --> [a-z_]+", " {4}[a-z_]+ ==>\\|LABEL\\| [a-z_]+", " {4}[a-z_]+ -\\.->\\|LABEL\\| [a-z_]+",
     " {4}classDef [a-z]+ stroke:#[0-9a-f]{6},stroke-width:2px", " {4}class [a-z_,]+ [a-z]+",
 )]  # fmt: skip
@@ -109,6 +110,32 @@ def test_the_patched_run_takes_the_part_from_the_source_and_the_rest_from_the_ba
     assert "resid_pre at layer 1, pos 3, 'w3/w9'" in drawn.alt
 
 
+@pytest.mark.parametrize(("layer", "layers"), [(0, "0, 1"), (1, "0-2"), (2, "1, 2")])
+def test_a_window_is_drawn_with_its_layers(layer: int, layers: str) -> None:
+    windowed = pw.patch(models.bridge("gpt2"), models.PAIR, "resid_pre", window=3).wait()
+    drawn = windowed.diagram(layer=layer, pos=3)
+    assert drawn.part.startswith(f"resid_pre at layers {layers} around layer {layer}, pos 3")
+    assert "windows of 3 layers" in windowed.diagram().part
+    for text in (*texts(drawn.svg()), drawn.mermaid(), drawn.alt):
+        assert "at layer " not in text
+    older = PatchResult(windowed.data, {k: v for k, v in windowed.provenance.items() if k != "sizes"})
+    assert f"at 3 layers around layer {layer}, pos 3" in older.diagram(layer=layer, pos=3).alt
+
+
+def test_what_stands_is_drawn_and_the_title_says_what_was_swept() -> None:
+    stands = [pw.Standing("z", pw.Zero(), runs="corrupted", layers=[1], heads=[0]), pw.Standing("embed", pw.Scale(2.0))]
+    swept = pw.patch(models.bridge("gpt2"), models.PAIR, "resid_pre", layers=[1, 2], standing=stands).wait()
+    drawn = swept.diagram(layer=1, pos=3)
+    assert "layers 1, 2 only" in drawn.title
+    assert len(drawn.standing) == 2
+    visibly = texts(drawn.svg())
+    for told in drawn.standing:
+        assert told in visibly
+        assert told in drawn.alt
+        assert told in unescaped(drawn.mermaid())
+    check(drawn, drawn.title)
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_prompts_are_text(result: PatchResult, text: str) -> None:
     check(with_prompt(result, text).diagram(layer=1, pos=3), text)
@@ -120,7 +147,7 @@ def test_any_prompt_is_text(text: str) -> None:
     drawn = Diagram(
         title=text, prompts={"clean": text, "corrupted": text}, part=text, base="corrupted", source="clean", taken=True,
         change="is taken from the clean run", metric=text, numbers={"clean": 1.0, "corrupted": 0.0}, compared=(text,),
-        said=text,
+        said=text, standing=(text, text),
     )  # fmt: skip
     check(drawn, text)
 
@@ -131,8 +158,8 @@ def check(drawn: Diagram, text: str) -> None:
     assert {element.tag for element in root.iter()} == {NAMESPACE + name for name in DRAWN}
     assert not [name for element in root.iter() for name in element.attrib if name.startswith("on") or "href" in name]
     titles = [element.text or "" for element in root.iter(f"{NAMESPACE}title")]
-    assert any(visible(text).strip() in title for title in titles)
-    assert root.get("aria-label") == visible(drawn.alt)
+    assert any(shown_text(text).strip() in title for title in titles)
+    assert root.get("aria-label") == shown_text(drawn.alt)
     for line in texts(drawn.svg()):
         assert width(line) < 110
         assert not re.search(r"[\x00-\x1f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]", line)
@@ -156,6 +183,14 @@ def test_texts_are_shortened_visibly() -> None:
         assert len(lines) <= 3
         assert all(width(line) <= 12 for line in lines)
     assert " ".join(lines_of("one two three four", 12, 3)) == "one two three four"
+
+
+def test_prompts_of_a_dataset_and_of_ids_have_their_spaces() -> None:
+    model = models.bridge("gpt2")
+    drawn = pw.patch(model, models.five_pairs(), "resid_pre").wait().diagram()
+    assert "[BOS] w1 w2" in drawn.prompts["clean"]
+    ids = pw.PromptPair([1, 3, 4, 5], [1, 3, 11, 5], answer="w20", foil="w21")
+    assert pw.patch(model, ids, "resid_pre").wait().diagram().prompts["clean"] == "[BOS] w1 w2 w3"
 
 
 @pytest.mark.parametrize("name", ["a.svg", "a.mmd", "a.mermaid", "a.SVG"])

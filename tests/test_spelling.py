@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchwidgets.spelling import MINUS, ranges, shown_text, shown_token, signed
+from patchwidgets.spelling import MINUS, joined_text, ranges, shown_text, shown_token, signed
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32))
@@ -35,21 +37,22 @@ def test_ranges_name_every_index_and_no_other(indices: list[int]) -> None:
     assert named == indices
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("", "\u2205"),
-        ("  a ", "\u00b7\u00b7a\u00b7"),
-        ("\n", "\u21b5"),
-        ("\t", "\u21e5"),
-        ("\u200b", "\u27e8200b\u27e9"),
-    ],
-)
-def test_tokens_show_all_they_hold(text: str, shown: str) -> None:
-    assert shown_token(text) == shown
+@pytest.mark.parametrize(("text", "shown"), json.loads((Path(__file__).parent / "shown_tokens.json").read_text()))
+def test_tokens_show_all_they_hold_as_the_views_do(text: str, shown: str) -> None:
+    assert shown_token(text).strip("\u2068\u2069") == shown
+
+
+def test_half_a_character_is_named() -> None:
+    assert shown_token("a\ud800") == "a\u27e8d800\u27e9"
 
 
 def test_what_holds_an_emoji_together_stays() -> None:
     family = "\U0001f468\u200d\U0001f469"
     assert shown_text(family) == family
     assert shown_text("a\u200db") == "a\u27e8200d\u27e9b"
+
+
+def test_tokens_are_joined_with_the_spaces_they_bring_and_with_spaces_where_they_bring_none() -> None:
+    assert joined_text(["[BOS]", "When", " Mary"]) == "[BOS]When Mary"
+    assert joined_text(["[BOS]", "When", "", "Mary"]) == "[BOS] When Mary"
+    assert joined_text(["un", "seen"], of=["an", " un", "seen"]) == "unseen"

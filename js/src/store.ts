@@ -115,7 +115,7 @@ export class HeatmapStore extends Store {
       this.gathered = now;
     }
     this.changed("cells");
-    this.model.send({ type: "gather", row, col, ...(from ? { from: [fromRow, fromCol] } : {}) });
+    tell(this.model, { type: "gather", row, col, ...(from ? { from: [fromRow, fromCol] } : {}) });
   }
 
   /** Marks at once and asks the kernel, which answers by setting `selected`. */

@@ -1,7 +1,9 @@
 const SYMBOLS: Readonly<Record<string, string>> = { "\n": "\u21b5", "\r": "\u240d", "\t": "\u21e5" };
 
-// Controls, joiners, marks of direction, spaces that are no space, fillers: what has no picture of its own.
-const HIDDEN = /(?! )[\p{Cc}\p{Cf}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/gu;
+// Controls, joiners, marks of direction, private ones, halves of characters, spaces that are no space, fillers: what has
+// no picture of its own. `spelling` in Python spells alike; tests/shown_tokens.json is read by the tests of both.
+const HIDDEN =
+  /(?! )[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Z}\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}\u2800]/gu;
 
 // What holds an emoji together is seen in its picture; anywhere else it is named, as it makes another token. Not with
 // classes before `$`: Chromium 156 finds no character beyond U+FFFF in them.
@@ -21,8 +23,9 @@ export const plain = (text: string): string => text.replace(HIDDEN, named).repla
 /** A token as it is shown: the same, with leading and trailing spaces as middle dots. */
 export function visible(token: string): string {
   if (token === "") return "\u2205";
+  const [, before, words, after] = /^( *)(.*?)( *)$/su.exec(token)!;
   const dots = (spaces: string) => "\u00b7".repeat(spaces.length);
-  return plain(token).replace(/^ +/, dots).replace(/ +$/, dots);
+  return dots(before!) + plain(words!) + dots(after!);
 }
 
 /** A token as a screen reader and a tooltip say it, in quotation marks. */

@@ -55,6 +55,27 @@ test("Shift gathers all from the cell that was last clicked", () => {
   expect(live(root)).toContain("4 cells gathered");
 });
 
+test("Shift and Space gather all from the last cell that is gathered or open", () => {
+  const { model, root } = mount(heatmapState({ gathers: true }));
+  const keys = (...each: string[]) => each.forEach((key) => press(gridOf(root), key));
+  const space = () => press(gridOf(root), " ", { shiftKey: true });
+  keys("ArrowDown", "ArrowRight", " ", "ArrowDown", "ArrowRight");
+  expect(space().defaultPrevented).toBe(true);
+  expect(model.sent[1]).toEqual({ type: "gather", row: 2, col: 2, from: [1, 1] });
+  expect(live(root)).toContain("4 cells gathered");
+  keys("ArrowRight");
+  space();
+  expect(model.sent[2]).toEqual({ type: "gather", row: 2, col: 3, from: [2, 2] });
+  model.set("gathered", []);
+  keys("ArrowUp");
+  space(); // nothing is gathered any more, and nothing open
+  expect(model.sent[3]).toEqual({ type: "gather", row: 1, col: 3, from: [1, 3] });
+  keys("Home", "Enter", "ArrowUp");
+  space();
+  expect(model.sent[5]).toEqual({ type: "gather", row: 0, col: 0, from: [1, 0] });
+  expect(root.querySelector(".pw-keys")!.textContent).toContain("\u21e7Space range");
+});
+
 test("gathered cells are bracketed, told in the key, and are what the kernel says", async () => {
   const { model, root } = mount(heatmapState({ gathers: true }));
   const lines = () => drawn(root.querySelector("canvas")!).filter(({ what }) => what === "line").length;

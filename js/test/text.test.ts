@@ -1,28 +1,13 @@
 import { expect, test } from "vitest";
+import cases from "../../tests/shown_tokens.json";
 import { decimal, percent, quoted, signed, tight, visible } from "../src/text";
 
-test.each([
-  [" Mary", "\u00b7Mary"],
-  ["  two", "\u00b7\u00b7two"],
-  ["end ", "end\u00b7"],
-  ["    ", "\u00b7\u00b7\u00b7\u00b7"],
-  ["a b", "a b"],
-  ["\n\n", "\u21b5\u21b5"],
-  [" \t", "\u00b7\u21e5"],
-  ["\u200b", "\u27e8200b\u27e9"],
-  ["\u202eabc", "\u27e8202e\u27e9abc"],
-  ["", "\u2205"],
-  ["\u{1f469}\u200d\u{1f52c}", "\u{1f469}\u200d\u{1f52c}"],
-  ["\u2764\ufe0f\u200d\u{1f525}", "\u2764\ufe0f\u200d\u{1f525}"],
-  ["a\u200db\ufe0f", "a\u27e8200d\u27e9b\u27e8fe0f\u27e9"],
-  ["\u200d", "\u27e8200d\u27e9"],
-  ["\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u27e8200c\u27e9\u062e"],
-  ["a\u00a0b\u3000", "a\u27e8a0\u27e9b\u27e83000\u27e9"],
-  ["\u034f\u3164\u2028", "\u27e834f\u27e9\u27e83164\u27e9\u27e82028\u27e9"],
-  ["\u0301", "\u25cc\u0301"],
-  ["<b>", "<b>"],
-])("the token %j is shown as %s", (token, shown) => {
+test.each(cases as [string, string][])("the token %j is shown as %s", (token, shown) => {
   expect(visible(token)).toBe(shown);
+});
+
+test("half a character is named", () => {
+  expect(visible("a\ud800")).toBe("a\u27e8d800\u27e9");
 });
 
 test("a quoted token keeps its spaces", () => {

@@ -14,6 +14,8 @@ from ..errors import PatchError, quoted
 from ..files import written_whole
 from ..interventions import INTERVENTIONS, Patch
 from ..metrics import METRICS
+from ..sites import layers_around
+from ..spelling import joined_text, ranges
 from .text import shown
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _NOT_MADE = "The two runs were not made."
 RUNS = ("clean", "patched", "corrupted")
 """The rows of the drawing: the patched run stands between the two it is made from."""
+_OTHER = {"clean": "corrupted", "corrupted": "clean"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Diagram:
         base, source: the run that is changed, and the other one.
         taken: whether the patched run takes the component from the source run; `change` says what becomes of it.
         metric: the metric's name, as it is shown.
+        standing: a sentence for everything that stands meanwhile.
         numbers: "clean", "corrupted", "patched", "effect" and "normalized" -> their value, without those not known.
         compared: what the runs' metrics say together, in short parts.
         said: the metric's values and what they say, in sentences.
@@ -53,6 +57,7 @@ class Diagram:
     numbers: Mapping[str, float]
     compared: tuple[str, ...]
     said: str
+    standing: tuple[str, ...] = ()
 
     def svg(self) -> str:
         """Return the drawing as one SVG: no script, nothing fetched, readable on light and on dark pages."""
@@ -83,7 +88,8 @@ class Diagram:
     def alt(self) -> str:
         """The drawing in words, for who cannot see it."""
         runs = "; ".join(f"{run} prompt: {self.prompts[run]}" for run in ("clean", "corrupted"))
-        return f"{self.title}. {runs}. In the {self.base} run {self.part} {self.change}. {self.said}"
+        done = f"In the {self.base} run {self.part} {self.change}."
+        return " ".join([f"{self.title}. {runs}.", done, *self.standing, self.said])
 
     def __str__(self) -> str:
         return self.alt
@@ -105,7 +111,7 @@ def diagram(result: PatchResult, metric: str | None = None, **cell: Any) -> Diag
     change = f"is taken from the {way.source} run" if taken else told.replace(f" in the {way.base} run", "")
     numbers = _numbers(result, at)
     return Diagram(
-        title=words.meaning(p)["title"],
+        title=words.title(result),
         prompts={run: _prompt(p, run) for run in ("clean", "corrupted")},
         part=_part(result, at),
         base=way.base,
@@ -116,6 +122,7 @@ def diagram(result: PatchResult, metric: str | None = None, **cell: Any) -> Diag
         numbers=numbers,
         compared=_compared(result, at, numbers, way),
         said=_said(result, at, numbers, way),
+        standing=tuple(words.stands(p)),
     )
 
 
@@ -147,22 +154,35 @@ def _numbers(result: PatchResult, at: Mapping[str, int]) -> dict[str, float]:
 def _prompt(provenance: Mapping[str, Any], run: str) -> str:
     given = (provenance.get("prompts") or {}).get(run)
     one = provenance.get("n", 1) == 1
-    text = given if isinstance(given, str) and one else "".join(provenance["texts"][run])
+    text = (
+        given
+        if isinstance(given, str) and one
+        else joined_text(provenance["texts"][run], provenance["texts"][_OTHER[run]])
+    )
     return text if one else f"{provenance['n']} prompts, such as they share: {text}"
 
 
 def _part(result: PatchResult, at: Mapping[str, int]) -> str:
-    site = result.provenance["site"]
+    site, window = result.provenance["site"], result.provenance.get("window", 1)
     if not at:
-        many = result.data["status"].size
-        return f"{site}, each of {many} cells by {', '.join(result.by)}, one at a time"
+        many, over = result.data["status"].size, f" in windows of {window} layers" if window > 1 else ""
+        return f"{site}{over}, each of {many} cells by {', '.join(result.by)}, one at a time"
     named = [f"{axis} {result.data[axis].values[i]}" for axis, i in at.items()]
+    if window > 1:
+        named[result.by.index("layer")] = _window(result, int(result.data["layer"].values[at["layer"]]))
     if "pos" in at and "token" in result.data.coords:
         texts = (str(result.data[name].values[at["pos"]]) for name in ("token", "token_corrupted"))
         named.append("'" + "/".join(dict.fromkeys(filter(None, texts))) + "'")
     confined = result.provenance.get("within") or {}
     named += [f"{axis} {', '.join(map(str, some))} only" for axis, some in confined.items()]
     return f"{site} at {', '.join(named)}"
+
+
+def _window(result: PatchResult, layer: int) -> str:
+    """Return the layers that are patched together with one; results saved without their model's size say how many."""
+    window, of = result.provenance["window"], (result.provenance.get("sizes") or {}).get("layer")
+    layers = f"layers {ranges(layers_around(layer, window, of))}" if of else f"{window} layers"
+    return f"{layers} around layer {layer}"
 
 
 def _metric(name: str) -> str:

@@ -7,9 +7,10 @@ digits and a few signs is written as an entity code (`#34;`), so that no text of
 
 from __future__ import annotations
 
+from ..spelling import shown_text
 from . import RUNS, Diagram
 from .palette import run_colours
-from .text import shortened, shown, visible
+from .text import shortened, shown
 
 _PLAIN = " .,'()"
 _COLUMNS = 72
@@ -28,6 +29,7 @@ def mermaid(diagram: Diagram) -> str:
     lines.append(f"    {diagram.base}_run -.->|{_label('all else')}| patched_run")
     lines.append(f"    patched_metric --> comparison[{_label('; '.join(diagram.compared), 200)}]")
     lines += [f"    {run}_metric --> comparison" for run in (diagram.base, diagram.source)]
+    lines += [f"    standing_{i}[{_label(told, 200)}]" for i, told in enumerate(diagram.standing)]
     for run, colour in run_colours("light").items():
         lines.append(f"    classDef {run} stroke:{colour},stroke-width:2px")
         lines.append(f"    class {run}_prompt,{run}_part,{run}_metric {run}")
@@ -48,7 +50,7 @@ def _metric(run: str, diagram: Diagram) -> str:
 
 def _label(text: str, columns: float = _COLUMNS) -> str:
     """Return a quoted label."""
-    plain = shortened(visible(text), columns)
+    plain = shortened(shown_text(text), columns)
     return '"' + "".join(letter if _harmless(letter) else f"#{ord(letter)};" for letter in plain) + '"'
 
 

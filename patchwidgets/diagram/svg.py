@@ -5,9 +5,10 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
+from ..spelling import shown_text
 from . import RUNS, Diagram
 from .palette import run_colours, surface
-from .text import lines_of, shown, visible
+from .text import lines_of, shown
 
 _WIDTH, _ROW, _TOP, _LINE = 780, 104, 34, 16
 _HEIGHT = _TOP + 3 * _ROW - 6
@@ -16,20 +17,28 @@ _PROMPT, _PART, _METRIC, _END = (16, 214), (258, 214), (500, 96), (634, 130)
 """Left edge and width of the four columns."""
 _LETTER = 7.2
 """The width of a letter of middling width, a little more than it has in most fonts."""
+_COLUMNS, _TITLE_COLUMNS = 100, 88
+"""How many letters of middling width a line across the drawing holds, and how many of the title's."""
 
 
 def svg(diagram: Diagram) -> str:
     """Return the drawing. Whole texts are in the titles of their boxes, which a pointer brings up."""
-    size = {"viewBox": f"0 0 {_WIDTH} {_HEIGHT}", "width": str(_WIDTH), "height": str(_HEIGHT)}
+    title = lines_of(shown_text(diagram.title), _TITLE_COLUMNS, 3)
+    stand = [line for told in diagram.standing for line in lines_of(shown_text(told), _COLUMNS, 2)]
+    down = _LINE * (len(title) - 1)
+    height = _HEIGHT + down + (_LINE * len(stand) + 8 if stand else 0)
+    size = {"viewBox": f"0 0 {_WIDTH} {height}", "width": str(_WIDTH), "height": str(height)}
     root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "class": "pw-diagram", "role": "img"})
-    root.set("aria-label", visible(diagram.alt))
+    root.set("aria-label", shown_text(diagram.alt))
     ET.SubElement(root, "style").text = _style()
-    ET.SubElement(root, "rect", {"class": "pw-d-ground", "width": str(_WIDTH), "height": str(_HEIGHT), "rx": "8"})
-    _text(root, _PROMPT[0], 22, [diagram.title], "pw-d-title", whole=diagram.title, columns=100)
+    ET.SubElement(root, "rect", {"class": "pw-d-ground", "width": str(_WIDTH), "height": str(height), "rx": "8"})
+    _text(root, _PROMPT[0], 22, title, "pw-d-title", whole=diagram.title)
+    below = ET.SubElement(root, "g", {"transform": f"translate(0 {down})"}) if down else root
     for row, run in enumerate(RUNS):
-        _run(root, diagram, run, _TOP + row * _ROW)
-    _put_in(root, diagram)
-    _compare(root, diagram)
+        _run(below, diagram, run, _TOP + row * _ROW)
+    _put_in(below, diagram)
+    _compare(below, diagram)
+    _text(below, _PROMPT[0], _HEIGHT + 10, stand, "pw-d-body", whole=" ".join(diagram.standing))
     return ET.tostring(root, encoding="unicode")
 
 
@@ -78,7 +87,7 @@ def _compare(root: ET.Element, diagram: Diagram) -> None:
     height = 2 * _ROW + _BOX - 40
     ET.SubElement(group, "rect", _rect(_END, top + 20, height, "pw-d-box"))
     columns = (_END[1] - 14) / _LETTER
-    lines = [line for part in diagram.compared for line in (*lines_of(visible(part), columns, 6), "")]
+    lines = [line for part in diagram.compared for line in (*lines_of(shown_text(part), columns, 6), "")]
     start = top + 20 + (height - _LINE * (len(lines) - 1)) // 2 + 12
     _text(group, _END[0] + 9, start, lines[:-1], "pw-d-body", whole=diagram.said)
 
@@ -89,12 +98,12 @@ def _box(
 ) -> None:  # fmt: skip
     """Draw a box with a text, and below it more in bold; all of both is in its title."""
     group = ET.SubElement(parent, "g")
-    ET.SubElement(group, "title").text = visible(f"{text} {more}".strip())
+    ET.SubElement(group, "title").text = shown_text(f"{text} {more}".strip())
     style = f"pw-d-box{' pw-d-strong' if strong else ''}{' pw-d-dashed' if dashed else ''}"
     ET.SubElement(group, "rect", _rect(column, top, _BOX, style))
     columns = (column[1] - 14) / _LETTER
-    below = lines_of(visible(more), columns, 2) if more else []
-    lines = lines_of(visible(text), columns, 4 - len(below))
+    below = lines_of(shown_text(more), columns, 2) if more else []
+    lines = lines_of(shown_text(text), columns, 4 - len(below))
     start = top + (_BOX - _LINE * (len(lines) + len(below))) // 2 + 12
     _text(group, column[0] + 9, start, lines, "pw-d-body")
     _text(group, column[0] + 9, start + _LINE * len(lines), below, "pw-d-more")
@@ -105,17 +114,15 @@ def _rect(column: tuple[int, int], top: int, height: int, style: str) -> dict[st
     return {**{name: str(value) for name, value in size.items()}, "class": style}
 
 
-def _text(
-    parent: ET.Element, x: int, y: int, lines: Sequence[str], style: str, *, whole: str = "", columns: float = 200
-) -> None:
-    """Draw lines of text, each an element of its own: what is written from right to left stays in its line."""
+def _text(parent: ET.Element, x: int, y: int, lines: Sequence[str], style: str, *, whole: str = "") -> None:
+    """Draw lines in which nothing is unseen, each an element of its own: what is written from right to left stays."""
     for i, line in enumerate(lines):
         if not line:
             continue
         element = ET.SubElement(parent, "text", {"x": str(x), "y": str(y + i * _LINE), "class": style})
-        element.text = lines_of(visible(line), columns, 1)[0]
+        element.text = line
         if whole:
-            ET.SubElement(element, "title").text = visible(whole)
+            ET.SubElement(element, "title").text = shown_text(whole)
 
 
 def _arrow(parent: ET.Element, points: Sequence[tuple[int, int]], *, strong: bool = False) -> None:

@@ -1,29 +1,10 @@
-"""Texts of prompts and models in a drawing: shown as text, shortened visibly, with nothing unseen left in them."""
+"""Texts and numbers in a drawing: how much room they take, and how they are shortened, visibly."""
 
 from __future__ import annotations
 
 import unicodedata
 
-from ..spelling import SYMBOLS, minus
-
-_JOINERS = "\u200c\u200d"
-"""What emoji and several scripts are written with."""
-
-
-def visible(text: str) -> str:
-    """Return a text in which line breaks are signs, and what is not seen is written by its number.
-
-    >>> visible("a\\nb\\u200b\\u202ec")
-    'a↵b\\\\u200b\\\\u202ec'
-    """
-    return "".join(map(_visible, text))
-
-
-def _visible(letter: str) -> str:
-    if letter in SYMBOLS:
-        return SYMBOLS[letter]
-    hidden = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and letter not in _JOINERS
-    return f"\\u{ord(letter):04x}" if hidden else letter
+from ..spelling import minus
 
 
 def width(text: str) -> float:

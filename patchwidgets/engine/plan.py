@@ -16,7 +16,7 @@ from ..joint import Joint
 from ..metrics import Metric
 from ..prompts import EncodedPair
 from ..result import IMPLIED, PENDING, UNAVAILABLE
-from ..sites import Site, get_site
+from ..sites import Site, get_site, layers_around
 from .handle import ModelHandle
 from .places import Place
 
@@ -98,11 +98,8 @@ class Plan:
         place = {**self.within, **self.cell(flat)}
         if not self.site.layered:
             return [(self.site, place)]
-        return [(self.site, {**place, "layer": layer}) for layer in self._around(place["layer"])]
-
-    def _around(self, layer: int) -> range:
-        """The layers patched together with one: `window` of them, centred, fewer at the ends (Meng et al., A.2)."""
-        return range(max(0, layer - self.window // 2), min(self.n_layers, layer + (self.window + 1) // 2))
+        around = layers_around(place["layer"], self.window, self.n_layers)
+        return [(self.site, {**place, "layer": layer}) for layer in around]
 
     @cached_property
     def hooks(self) -> list[str]:

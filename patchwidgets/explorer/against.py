@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as w
+import numpy as np
 
 from ..answers import Answer
 from ..datasets import Dataset
@@ -17,9 +18,10 @@ from ..engine.blocks import start_in_blocks
 from ..engine.handle import ModelHandle, handle_of
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..prompts import EncodedPair
 from ..result import PatchResult
+from ..spelling import shown_token
 from .choices import Choices, Prompts
 from .comparing import Comparison
 from .controls import progress_of
@@ -99,7 +101,7 @@ class Against:
             for line in (self.tokens, self.error, self.progress):
                 line.say("")
         if run is not None:
-            run.subscribe(lambda each, _: self._first_arrived(each))
+            run.subscribe(self._first_arrived)
 
     def cancel(self) -> None:
         """Stop at the next layer: what is measured stays, what was not begun waits to be asked for again."""
@@ -109,15 +111,20 @@ class Against:
             else:
                 self._run.cancel()
 
-    def _first_arrived(self, run: Run) -> None:
+    def _first_arrived(self, run: Run, _cells: np.ndarray) -> None:
         """Go on when the first model's run is over. On that run's thread."""
-        if run.finished and run.complete and self._asked is not None and self._asked[2] is run:
+        if not (run.finished and run.complete):
+            return
+        with self._lock:
+            asked = self._asked
+        if asked is not None and asked[2] is run:
             self._submit(lambda: self._begin(run))
 
     def _begin(self, first: Run) -> None:
         """Plan the other model's sweep and start it. On the worker thread: plans ask the model."""
-        asked = self._asked
-        if asked is None or asked[2] is not first:
+        with self._lock:
+            asked, begun = self._asked, self._run is not None
+        if asked is None or asked[2] is not first or begun:
             return
         settings, told = asked[0], ""
         made: Plan | None = None
@@ -126,11 +133,10 @@ class Against:
             told = self._told(settings, given)
             made = plan_of(self._handle, given, self._choices, self._prompts, self._sets)
             error = ""
-        except PatchError as refused:
-            error = f"On {self._handle.name}: {refused}"
         except Exception as failed:
-            _LOG.exception("the other model's sweep could not be planned")
-            error = f"On {self._handle.name}: {type(failed).__name__}: {failed}"
+            if not isinstance(failed, PatchError):
+                _LOG.exception("the other model's sweep could not be planned")
+            error = f"On {self._handle.name}: {in_words(failed)}"
         with self._lock:
             if self._asked is None or self._asked[2] is not first:
                 return
@@ -141,16 +147,16 @@ class Against:
             run = self._kept.get(key_of(made)) or start_in_blocks(self._handle, made, self._prompts)
             self._kept.put(made, settings, run)
             self._run = run
-        run.subscribe(lambda each, _: self._arrived(each))
+        run.subscribe(self._arrived)
 
-    def _arrived(self, run: Run) -> None:
+    def _arrived(self, run: Run, _cells: np.ndarray) -> None:
         """Show the other model's progress, and both maps when it is done. On that run's thread."""
         with self._lock:
             if run is not self._run or self._asked is None:
                 return
             self.progress.say(f"B: {progress_of(run)}")
             if run.error is not None:
-                self.error.say(f"On {self._handle.name}: {run.error}")
+                self.error.say(f"On {self._handle.name}: {in_words(run.error)}")
             elif run.finished and run.complete:
                 self._show(self._asked[0])
 
@@ -229,7 +235,7 @@ def tokens_told(a: tuple[str, EncodedPair], b: tuple[str, EncodedPair]) -> str:
     for run in ("clean", "corrupted"):
         texts = [[text.strip() for text in pair.texts(run)] for pair in (one, other)]
         if texts[0] != texts[1]:
-            read = " B: ".join("|".join(pair.texts(run)) for pair in (one, other))
+            read = " B: ".join("|".join(map(shown_token, pair.texts(run))) for pair in (one, other))
             said.append(f"The {run} prompt is {len(texts[0])} tokens in A and {len(texts[1])} in B. A: {read}.")
     if not said:
         return "The two models have vocabularies of their own; they cut these prompts at the same places."

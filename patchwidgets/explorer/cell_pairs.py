@@ -9,7 +9,7 @@ from ..engine.plan import Plan
 from ..grid import ELLIPSIS, Grid
 from ..prompts import EncodedPair
 from ..result import PatchResult
-from ..spelling import shown_text, shown_token, signed
+from ..spelling import joined_text, shown_text, shown_token, signed
 from ..spread import CONFIDENCE, drawn_how, of_cell, pair_gaps
 from ..views import PairStrip
 
@@ -80,7 +80,7 @@ _UNBOUNDED = "no interval, as the mean gap's own includes 0"
 def prompt_text(pair: EncodedPair, run: str) -> str:
     """Return a prompt as it was given; for token ids, what its tokens read."""
     given = pair.given[0 if run == "clean" else 1]
-    return "".join(pair.texts(run)) if given is None else given
+    return joined_text(pair.texts(run), (*pair.clean_text, *pair.corrupted_text)) if given is None else given
 
 
 def named(plan: Plan, chosen: int) -> list[str | tuple[str, str]]:

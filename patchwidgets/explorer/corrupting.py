@@ -12,11 +12,22 @@ from ..encoding import encode_prompts
 from ..engine.handle import ModelHandle
 from ..errors import PatchError
 from ..prompts import PromptPair
+from .form import Form
 from .ioi_kinds import SAME_ANSWER, WORDS, drawn, pairs_of
-from .kinds import Kind, Kinds
+from .kinds import Kind, Kinds, Look
 from .sets import IOI_TASKS
 from .settings import PROMPTS
 from .token_kinds import spelled, token_kinds
+
+
+def kinds_asked(handle: ModelHandle, form: Form, settle: Callable[[], None]) -> Look:
+    """Return what looks for the kinds of what is entered now, whatever is entered before it has found them.
+
+    `settle` acts on what was typed last. Raises PatchError for what stands in a field and cannot be read.
+    """
+    settle()
+    asked = form.asked()
+    return lambda stop: kinds_of(handle, form.chosen(asked), stop)
 
 
 def kinds_of(handle: ModelHandle, settings: dict[str, Any], stop: Callable[[], bool]) -> Kinds:

@@ -18,7 +18,7 @@ from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
 from ..engine.sweep import start
 from ..engine.values import Encode
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..grid import Grid, Tokens, make_grid
 from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
@@ -260,7 +260,7 @@ class Drilldown:
         """Tell what went wrong with the heads. On the sweep's thread."""
         with self._lock:
             if run is self._run and run.error is not None:
-                self.error.say(_told(run.error))
+                self.error.say(in_words(run.error))
 
     def _look(self, opened: Opened) -> None:
         """Show next tokens, parts, and a head's attention and output. On the worker thread."""
@@ -276,7 +276,7 @@ class Drilldown:
                 _LOG.exception("looking into a cell failed")
             with self._lock:
                 if opened is self._opened:
-                    self.error.say(_told(error))
+                    self.error.say(in_words(error))
 
     def _prepare(self, plan: Plan) -> None:
         """On the worker thread; what is wrong is told when a cell is opened."""
@@ -323,10 +323,6 @@ class Drilldown:
             self.output.show(**found.output)
         if found.attention is not None:
             self.attention.show(**found.attention)
-
-
-def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, PatchError) else f"{type(error).__name__}: {error}"
 
 
 def _card(child: w.Widget) -> w.VBox:

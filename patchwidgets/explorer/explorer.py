@@ -27,7 +27,8 @@ from ..prompts import EncodedPair, PromptPair, check_pair
 from ..result import PatchResult
 from .against import Against
 from .choices import Choices
-from .corrupting import kinds_of
+from .claims import Claims
+from .corrupting import kinds_asked
 from .drawing import Drawing
 from .drilldown import Drilldown
 from .form import Form
@@ -102,8 +103,9 @@ class Explorer(HasShelf, w.VBox):
         self._drilldown = Drilldown(self._handle, group, lock, self._worker.submit, form.prompts_of)
         self._drawing = Drawing()
         self._gathering = Gathering(self._handle, lock, self._worker.submit, form.prompts_of)
+        claims = Claims()
         self._screen = Screen(
-            group, lock, form.aligning, form.controls, self._drilldown, self._gathering, self._publish
+            group, lock, form.aligning, form.controls, self._drilldown, self._gathering, claims, self._publish
         )
         self._map = self._screen.map
         self._shelf = Shelf(self._handle, form, lock, self._enter)
@@ -111,7 +113,7 @@ class Explorer(HasShelf, w.VBox):
         self._shown: dict[str, Any] = {}  # The settings that the result on screen was asked by.
         self._saving = Saving(self._on_screen)
         self._multiples = Multiples(
-            lock, self._worker.submit, self._pause.settle, lambda stop: kinds_of(self._handle, form.settings, stop),
+            lock, self._worker.submit, claims, lambda: kinds_asked(self._handle, form, self._pause.settle),
             lambda kind: form.plan(kind.settings), lambda plan, kind: self._shelf.run_of(plan, kind.settings),
         )  # fmt: skip
         self._suggesting = Suggesting(
@@ -164,6 +166,7 @@ class Explorer(HasShelf, w.VBox):
         while True:
             asked = self._form.settings
             try:
+                self._form.check()
                 plan = self._form.plan(asked)
             except PatchError as error:
                 with self._lock:
@@ -186,9 +189,7 @@ class Explorer(HasShelf, w.VBox):
         if self._against is not None:
             self._against.cancel()
         self._gathering.cancel()
-        run = self._run
-        if run is not None:
-            run.cancel()
+        self._screen.cancel()
 
     def wait(self, timeout: float | None = None) -> PatchResult | None:
         """Wait until nothing is computing any more and return the result.
@@ -273,8 +274,10 @@ class Explorer(HasShelf, w.VBox):
         with self._lock:
             if self._writing:
                 return proposal["value"]
-            settings = self._form.completed(proposal["value"])
-            self._form.controls.subsets.forget(name for name, value in proposal["value"].items() if value is None)
+            given = proposal["value"]
+            settings = self._form.completed(given)
+            said = without_hidden(given) if given.keys() == settings.keys() else given
+            self._form.controls.subsets.forget(name for name, value in said.items() if value is None)
             return settings
 
     def _enter(self, settings: dict[str, Any]) -> None:
@@ -353,6 +356,7 @@ class Explorer(HasShelf, w.VBox):
                 return
             asked = self._form.settings
         try:
+            self._form.check()
             plan: Plan | PatchError = self._form.plan(asked)
         except PatchError as error:
             plan = error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..datasets import Dataset
+from ..encoding import encode_prompts
 from ..engine.handle import ModelHandle
 from ..engine.plan import Plan
 from ..errors import PatchError, PromptError
@@ -17,16 +19,24 @@ from .aligning import Aligning
 from .choices import Choices, Prompts
 from .controls import Controls
 from .many import DatasetChoice
-from .offers import Offers, make_offers
+from .offers import Offers, likeliest, make_offers
 from .parameters import ParameterError
 from .prompts import PromptEntry
 from .screen import title_of
 from .sets import Sets
-from .settings import axes_of, completed, pair_of, plan_of, settings_of
+from .settings import align_of, axes_of, completed, pair_of, plan_of, settings_of
 from .subsets import SubsetError
 
 _MOST = 16
 """For how many pairs what the model would say is remembered."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Settings as they were entered; `auto` are those of answer and foil that the model chooses."""
+
+    settings: dict[str, Any]
+    auto: list[str]
 
 
 class Form:
@@ -68,10 +78,32 @@ class Form:
         """Return the pair whose tokens are on show; over a dataset there is none."""
         return None if self.many.asked is not None else self.aligning.pair
 
-    def plan(self, settings: dict[str, Any]) -> Plan:
-        """Return the plan of settings; raises PatchError where they, or what stands in a field, cannot be run."""
+    def check(self) -> None:
+        """Raise the error of what stands in a field and is in no settings, as it cannot be read."""
         self.controls.subsets.check()
         self.controls.parameters.check()
+
+    def asked(self) -> Asked:
+        """Return what is entered now, to be run later; raises the error of what stands in a field as `check` does."""
+        with self._lock:
+            self.check()
+            chooses = self.many.asked is None and self.entry.preset_pair is None
+            return Asked(self.settings, self.entry.auto if chooses else [])
+
+    def chosen(self, asked: Asked) -> dict[str, Any]:
+        """Return the settings asked for, with the model's own choice where it had not come. On the worker thread."""
+        settings = asked.settings
+        try:
+            pair = encode_prompts(pair_of(settings), self._handle.tokenizer, align=align_of(settings))
+        except PromptError:
+            return settings  # Who plans them says so.
+        for name in asked.auto:
+            best = likeliest(self.offers(pair), name, settings["answer"], self._handle)
+            settings = settings if best is None else {**settings, name: best[0]}
+        return settings
+
+    def plan(self, settings: dict[str, Any]) -> Plan:
+        """Return the plan of settings; raises PatchError where they cannot be run."""
         plan = plan_of(self._handle, settings, self.choices, self.prompts_of, self.sets)
         self._tell(settings)
         return plan

@@ -17,7 +17,7 @@ from ..engine.plan import Plan
 from ..engine.run import Run
 from ..engine.sweep import start
 from ..engine.values import Encode
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..grid import Grid
 from ..result import PatchResult
 from ..spelling import signed
@@ -185,7 +185,7 @@ class Gathering:
                 return
             self._wanted = None
             if isinstance(joint, Exception):
-                self.error.say(_why(joint))
+                self.error.say(in_words(joint))
                 self._arrange()
                 return
             self._joint, self.run = joint, start(self._handle, joint, encode=self._encode)
@@ -198,7 +198,7 @@ class Gathering:
             if run is not self.run or not run.finished:
                 return
             if run.error is not None:
-                self.error.say(_why(run.error))
+                self.error.say(in_words(run.error))
             if run.complete:
                 self.tokens.show(self._joint)
             else:
@@ -223,10 +223,6 @@ class Gathering:
         except PatchError as error:
             self.error.say(str(error))
             return None
-
-
-def _why(error: BaseException) -> str:
-    return str(error) if isinstance(error, PatchError) else f"{type(error).__name__}: {error}"
 
 
 def _table(names: list[str], found: Together, unit: str) -> str:

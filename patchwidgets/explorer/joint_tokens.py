@@ -12,7 +12,7 @@ from ..engine.handle import ModelHandle
 from ..engine.inspect import Inspector
 from ..engine.plan import Plan
 from ..engine.values import Encode
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..spelling import isolated, shown_text
 from ..views import Predictions
 from .cell_pairs import prompt_text
@@ -86,7 +86,7 @@ class JointTokens:
         except Exception as error:
             if not isinstance(error, PatchError):
                 _LOG.exception("the next tokens of gathered cells could not be looked at")
-            told = str(error) if isinstance(error, PatchError) else f"{type(error).__name__}: {error}"
+            told = in_words(error)
         with self._lock:
             if wanted is self._wanted:
                 self._wanted = None

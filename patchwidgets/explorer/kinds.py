@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,3 +32,8 @@ class Kinds:
 
     found: list[Kind]
     told: str = ""
+
+
+Stop = Callable[[], bool]
+Look = Callable[[Stop], Kinds]
+"""Looks for kinds until it is told to stop; raises PatchError where there is none."""

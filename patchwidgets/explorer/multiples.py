@@ -12,12 +12,13 @@ import ipywidgets as w
 
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..result import PatchResult
 from ..views import Heatmap, label_columns
 from ..words import baselines, small_gaps
+from .claims import Claims
 from .counting import clean_alone, count
-from .kinds import Kind, Kinds
+from .kinds import Kind, Kinds, Look
 from .live import LiveMap
 from .slots import plan_grid
 from .text import Line
@@ -26,8 +27,6 @@ _LOG = logging.getLogger(__name__)
 _THRESHOLD = 0.3
 _NARROWEST, _BESIDE, _CELL = 340, 90, 15
 """How wide a map is at least, in pixels, so that a prompt of some length need not be scrolled."""
-
-Stop = Callable[[], bool]
 
 
 @dataclass(eq=False)
@@ -71,22 +70,22 @@ class _Member:
 class Multiples:
     """The panel and its queue: one sweep after the other, each kept on the shelf.
 
-    `settle` acts on what was typed last; `kinds` gives what is to be run and raises PatchError where nothing is;
-    `plan` plans a kind's sweep and `begin` starts it. The last three ask the model: `submit` does a task on the
-    Explorer's worker thread, `lock` is the Explorer's.
+    `asked` reads what is entered now and returns what looks for its kinds, `plan` plans a kind's sweep and `begin`
+    starts it. Looking, `plan` and `begin` ask the model: `submit` does a task on the Explorer's worker thread, `lock`
+    is the Explorer's. A sweep that the map shows as well goes on when it is cancelled here.
     """
 
     def __init__(
         self,
         lock: threading.RLock,
         submit: Callable[[Callable[[], None]], None],
-        settle: Callable[[], None],
-        kinds: Callable[[Stop], Kinds],
+        claims: Claims,
+        asked: Callable[[], Look],
         plan: Callable[[Kind], Plan],
         begin: Callable[[Plan, Kind], Run],
     ) -> None:
-        self._lock, self._submit, self._settle = lock, submit, settle
-        self._kinds, self._plan, self._begin = kinds, plan, begin
+        self._lock, self._submit, self._claims = lock, submit, claims
+        self._entered, self._plan, self._begin = asked, plan, begin
         self._members: list[_Member] = []
         self._asked: object | None = None  # The request whose kinds are looked for.
         self._refused: dict[str, list[str]] = {}
@@ -120,22 +119,28 @@ class Multiples:
 
     def run_all(self) -> None:
         """Run every kind of what is entered now; those that are on the shelf come at once."""
-        self._settle()
         self.cancel()
+        try:
+            look = self._entered()
+        except PatchError as error:
+            with self._lock:
+                self._close()
+                self._sum_up()
+                self._say(str(error))
+            return
         with self._lock:
             self._close()
             self._stopped, asked = False, object()
             self._asked = asked
             self._sum_up()
-        self._submit(lambda: self._find(asked))
+        self._submit(lambda: self._find(asked, look))
 
     def cancel(self) -> None:
         """Stop the sweep that runs, and start none of those that wait."""
         with self._lock:
             looking, self._asked = self._asked is not None, None
             self._stopped = True
-            if self.run is not None:
-                self.run.cancel()
+            self._claims.want("kinds", None)
             if looking:
                 self._sum_up()
             self._arrange()
@@ -153,18 +158,18 @@ class Multiples:
         self.error.say("")
         self.chosen.say("")
 
-    def _find(self, asked: object) -> None:
+    def _find(self, asked: object, look: Look) -> None:
         """Look for the kinds and start the first. On the worker thread."""
         kinds, told = Kinds([]), ""
         try:
-            kinds = self._kinds(lambda: self._asked is not asked)
+            kinds = look(lambda: self._asked is not asked)
         except Exception as error:
             told = _why(error, "the corruption kinds could not be found")
         with self._lock:
             if self._asked is not asked:
                 return
             self._asked, self._stopped = None, not kinds.found
-            self.error.say(told[:1].upper() + told[1:])
+            self._say(told)
             self.chosen.say(kinds.told)
             group = uuid.uuid4().hex
             self._members = [_Member(kind, LiveMap(group, compact=True, normalized=True)) for kind in kinds.found]
@@ -173,6 +178,9 @@ class Multiples:
             self.summary.group = group
             self._place()
         self._next()
+
+    def _say(self, error: str) -> None:
+        self.error.say(error[:1].upper() + error[1:])
 
     def _place(self) -> None:
         """Put the members' maps on the page."""
@@ -196,6 +204,7 @@ class Multiples:
                 if member not in self._members or self._stopped:
                     return
                 run = self._begin(plan, member.kind)
+                self._claims.want("kinds", run)
                 member.plan, member.run = plan, run
         except Exception as error:
             self._left_out(member, error)
@@ -282,10 +291,9 @@ class Multiples:
 
 def _why(error: Exception, failed: str) -> str:
     """Return an error in words; what nobody foresaw is logged as well."""
-    if isinstance(error, PatchError):
-        return str(error)
-    _LOG.error(failed, exc_info=error)
-    return f"{type(error).__name__}: {error}"
+    if not isinstance(error, PatchError):
+        _LOG.error(failed, exc_info=error)
+    return in_words(error)
 
 
 def _card(member: _Member) -> w.VBox:

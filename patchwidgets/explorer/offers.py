@@ -49,8 +49,13 @@ def make_offers(handle: ModelHandle, pair: EncodedPair) -> Offers:
 
 def offer(entry: PromptEntry, offers: Offers, handle: ModelHandle) -> None:
     """Offer the tokens beside the fields; where the person has chosen none, choose the likeliest; tell of the pair."""
-    _choose(entry, entry.answer, offers.clean, None, handle)
-    _choose(entry, entry.foil, offers.corrupted, _token(entry.answer.value, handle), handle)
+    for name, top in (("answer", offers.clean), ("foil", offers.corrupted)):
+        choice: TokenChoice = getattr(entry, name)
+        if choice.auto and entry.preset_pair is None:
+            best = likeliest(offers, name, entry.answer.value, handle)
+            if best is not None:
+                choice.set(*best)
+        choice.offer(top, _token(choice.value, handle))
     answers, foils = (_tokens(choice.value, handle) for choice in (entry.answer, entry.foil))
     entry.tell(verdict(handle, offers.rows, answers, foils), stated(offers.pair))
     for name, row in zip(("answer", "foil"), offers.rows, strict=True):
@@ -60,12 +65,10 @@ def offer(entry: PromptEntry, offers: Offers, handle: ModelHandle) -> None:
         words.show(getattr(entry, name).value, offers.near[name])
 
 
-def _choose(entry: PromptEntry, choice: TokenChoice, top: list[Token], avoid: int | None, handle: ModelHandle) -> None:
-    if choice.auto and entry.preset_pair is None:
-        best = next(((i, text) for i, text, _ in top if i != avoid), None)
-        if best is not None:
-            choice.set(*best)
-    choice.offer(top, _token(choice.value, handle))
+def likeliest(offers: Offers, name: str, answer: Answer | None, handle: ModelHandle) -> tuple[int, str] | None:
+    """Return the token the model itself would choose as answer, or as foil beside an answer; None for none."""
+    top, avoid = (offers.clean, None) if name == "answer" else (offers.corrupted, _token(answer, handle))
+    return next(((i, text) for i, text, _ in top if i != avoid), None)
 
 
 def _tokens(value: Answer | None, handle: ModelHandle) -> list[int]:

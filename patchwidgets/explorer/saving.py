@@ -137,9 +137,8 @@ class Saving:
         if kind.needs and importlib.util.find_spec(kind.needs) is None:
             raise PatchError(f"{kind.label} needs the package {kind.needs}: pip install {kind.needs}.")
         folder = Path.cwd() if folder is None else folder
-        with (
-            self._writing
-        ):  # Buttons are pressed in several threads, and none may take the name another has found free.
+        # Buttons are pressed in several threads, and none may take the name another has found free.
+        with self._writing:
             path = free_path(folder, name_of(shown.settings), kind.ending)
             try:
                 with written_whole(path) as partial:

@@ -20,6 +20,7 @@ from ..spelling import signed
 from ..stages import ordered_axes
 from .aligning import Aligning
 from .cell_pairs import CellPairs, named, place_of
+from .claims import Claims
 from .controls import Controls
 from .drilldown import Drilldown
 from .gathering import Gathering
@@ -48,9 +49,10 @@ class Screen:
         controls: Controls,
         drilldown: Drilldown,
         gathering: Gathering,
+        claims: Claims,
         publish: Callable[..., None],
     ) -> None:
-        self._lock, self._publish = lock, publish
+        self._lock, self._claims, self._publish = lock, claims, publish
         self._aligning, self._controls, self._drilldown = aligning, controls, drilldown
         self.run: Run | None = None
         self.plan: Plan | None = None
@@ -85,13 +87,12 @@ class Screen:
             (part.add_class if stale else part.remove_class)("pw-x-stale")
 
     def show(self, plan: Plan, metric: str, run: Run | None) -> None:
-        """Show a plan's map, as `run` fills it or blank; another run is cancelled.
+        """Show a plan's map, as `run` fills it or blank; another run is let go.
 
         The open cell stays open as long as the cells are the same: in another metric, or measured again.
         """
         with self._lock:
-            if self.run is not None and self.run is not run:
-                self.run.cancel()
+            self._claims.want("map", run)
             if self.plan is None or key_of(self.plan) != key_of(plan):
                 self._selected = None
                 self.pairs.clear()
@@ -109,6 +110,11 @@ class Screen:
                 self._show_blank(plan, self._grid)
             else:
                 self._follow(run, self._grid, metric)
+
+    def cancel(self) -> None:
+        """Stop the run, unless the kinds want it as well; what is measured stays."""
+        with self._lock:
+            self._claims.want("map", None)
 
     def select(self, row: int, col: int) -> None:
         """Open a cell of the map."""

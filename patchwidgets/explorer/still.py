@@ -49,8 +49,9 @@ class Still:
         update_display(self._bundle(), raw=True, display_id=self.mark)
 
     def _bundle(self) -> dict[str, Any]:
+        """Return the table, and what the result says as plain text: a terminal prints that before the Explorer's."""
         result = self._result
         if result is None:
-            return {"text/plain": _NOTHING, "text/html": still_page(self.mark, _NOTHING)}
+            return {"text/plain": "", "text/html": still_page(self.mark, _NOTHING)}
         page = still_page(self.mark, _NOTE, still_of(result))
-        return {"text/plain": f"{_NOTE}\n{result.describe()}", "text/html": page}
+        return {"text/plain": result.describe(), "text/html": page}

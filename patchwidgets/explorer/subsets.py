@@ -108,7 +108,9 @@ def told(settings: Mapping[str, Any]) -> list[str]:
 
 
 class Subsets:
-    """The two fields. `pair` gives the pair whose tokens can be named; `on_change` is called when a choice changed."""
+    """The two fields. `pair` gives the pair whose tokens can be named; `on_change` is called when a choice changed, or
+    one is refused.
+    """
 
     def __init__(
         self,
@@ -186,12 +188,13 @@ class Subsets:
                 size = len(found[0].ids(found[1])) if found is not None else size
                 chosen = chosen if size is None else indices(setting, chosen, size)
             except SubsetError as error:
-                self._refused = error
+                changed, self._refused = True, error
                 self.complain(setting, str(error))
-                return
-            self.complain(None)
-            changed, self._chosen[setting] = self._chosen[setting] != chosen, chosen
-            self._draw()
+            else:
+                stood = self._refused is not None
+                self.complain(None)
+                changed, self._chosen[setting] = stood or self._chosen[setting] != chosen, chosen
+                self._draw()
         if changed:
             self._on_change()
 

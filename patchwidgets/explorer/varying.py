@@ -7,7 +7,7 @@ from itertools import groupby
 
 from ..alignment import Column
 from ..prompts import EncodedPair
-from ..spelling import shown_token
+from ..spelling import joined_text, shown_token
 from .slots import columns_of
 from .text import Part
 
@@ -60,7 +60,7 @@ def _change(pair: EncodedPair, columns: list[Column]) -> list[Part]:
     """Return one stretch of changed columns: "'Mary' to 'Anna' at 2"."""
     sides = [[at for at in side if at is not None] for side in zip(*columns, strict=True)]
     texts = [
-        "".join(pair.texts(run)[at] for at in side) if _joined(pair) else " ".join(pair.texts(run)[at] for at in side)
+        joined_text([pair.texts(run)[at] for at in side], (*pair.clean_text, *pair.corrupted_text))
         for run, side in zip(("clean", "corrupted"), sides, strict=True)
     ]
     clean, corrupted = (_name(text) for text in texts)
@@ -70,11 +70,6 @@ def _change(pair: EncodedPair, columns: list[Column]) -> list[Part]:
         return [clean, " to ", corrupted, f" at {where}"]
     name, run = (clean, "clean") if sides[0] else (corrupted, "corrupted")
     return [name, f", in the {run} prompt alone, at {where}"]
-
-
-def _joined(pair: EncodedPair) -> bool:
-    """Whether the tokens' texts bring their own spaces."""
-    return any(text.startswith(" ") for text in (*pair.clean_text, *pair.corrupted_text))
 
 
 def _token(pair: EncodedPair, run: str, position: int) -> Part:

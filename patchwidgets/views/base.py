@@ -41,11 +41,14 @@ class View(anywidget.AnyWidget):
         return ""
 
     def _ipython_display_(self) -> None:
-        """Show the view, and before it what a notebook keeps of it; IPython calls this."""
+        """Show the view, and before it what a notebook keeps of it; IPython calls this.
+
+        That has no plain text: a terminal prints the plain texts of both.
+        """
         mark = f"pw-v-{self.model_id}"
         self.add_class(mark)
         told = f"A {type(self).__name__} was here. Run the cell again to have it."
-        display({"text/plain": told, "text/html": still_page(mark, told, self._still())}, raw=True)
+        display({"text/plain": "", "text/html": still_page(mark, told, self._still())}, raw=True)
         data, metadata = self._repr_mimebundle_() or ({}, {})
         display(data, metadata=metadata, raw=True)
 

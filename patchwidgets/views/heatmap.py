@@ -49,7 +49,7 @@ class Heatmap(View):
     `effect` of `patched` of it, and `from_zero` leaves the negative colours out beside the map. `stages` [R, C] numbers
     the clusters that are outlined, from 1; the word `stages` tells of them. `row_keys` and `col_keys` name what rows
     and columns stand for, e.g. `{"layer": 3}`; they link views of one group. A separator is drawn below row `line`.
-    `means` says whether the page shows `mean_sizes`. Where it `gathers`, Ctrl, Shift or Space adds places of the map,
+    `means` says whether the page shows `mean_sizes`. Where it `gathers`, Ctrl, Shift, Space or Shift+Space adds places,
     by flat index, to `gathered`. Arrays of another shape raise `PatchError`.
 
     Read values with `value` and `array`: the binary traits exist for the page alone.

@@ -65,15 +65,19 @@ def _table(traits: Mapping[str, Any]) -> str:
 def _head(columns: Mapping[str, Any], title: str) -> str:
     """Return a line of tokens per prompt, or of labels."""
     if columns["kind"] == "labels":
-        lines = {title: columns["labels"]}
+        lines, scope = {title: columns["labels"]}, "col"
     else:
         prompts = NAMES if columns["clean"] != columns["corrupted"] else NAMES[:1]
         lines = {name: ["" if text is None else shown_token(text) for text in columns[name]] for name in prompts}
-    return "".join(_line([name, *texts]) for name, texts in lines.items())
+        scope = "row"
+    return "".join(_line(name, scope, texts) for name, texts in lines.items())
 
 
-def _line(texts: list[str]) -> str:
-    return f"<tr>{''.join(f'<th>{html.escape(text)}</th>' for text in texts)}</tr>"
+def _line(name: str, scope: str, texts: list[str]) -> str:
+    """Return a line of heads; the first one names the line, or the column below it."""
+    heads = [(scope, name), *(("col", text) for text in texts)]
+    cells = "".join(f'<th scope="{each}">{html.escape(text)}</th>' for each, text in heads)
+    return f"<tr>{cells}</tr>"
 
 
 def _cell(value: float, status: str, limit: float) -> str:

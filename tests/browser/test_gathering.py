@@ -74,6 +74,14 @@ def test_cells_are_gathered_and_patched_together(lab: Lab) -> None:
     told = "Drawn is the open cell, layer 3, pos 14; the other cell gathered is not."
     expect(root.locator(".pw-x-drawing")).to_contain_text(told)
 
+    root.get_by_role("button", name="Clear", exact=True).first.click()
+    grid.focus()
+    for key in ("Control+Home", "Space", "ArrowRight", "ArrowRight", "ArrowDown", "Shift+Space"):
+        page.keyboard.press(key)
+    notebook.wait_for("len(explorer.selection) == 7")  # the open cell with the first one, then two rows of three
+    check_accessible(page, ".pw-x-root", "a range gathered by keys")
+    notebook.screenshot("gathered_by_keys", root)
+
 
 def test_a_prompt_of_markup_is_drawn_as_text(lab: Lab) -> None:
     notebook = lab.open_notebook([DRAW])

@@ -213,10 +213,8 @@ def test_a_saved_notebook_opened_again_shows_what_was_there(lab: Lab) -> None:
     again = lab.open_file("test.ipynb", height=900)
     again.traffic.known.append(NO_STATE)
     left = again.output(0)
-    for place, told in (
-        (left, "The last whole map of an Explorer that was here."),
-        (again.output(1), "A Heatmap was here."),
-    ):
+    kept = ((left, "The last whole map of an Explorer that was here."), (again.output(1), "A Heatmap was here."))
+    for place, told in kept:
         expect(place).to_contain_text(told)
         expect(place.get_by_text("Error displaying widget")).to_be_hidden()
         np.testing.assert_allclose(table_left(place), expected, atol=0.006)

@@ -52,7 +52,7 @@ class Album:
 
     def __init__(self, notebook: Notebook) -> None:
         self._notebook = notebook
-        self._taken: list[str] = []
+        self._seen: tuple[str, bytes] | None = None
         self.wrong: list[str] = []
         notebook.page.add_style_tag(content=STEADY)
 
@@ -70,21 +70,27 @@ class Album:
             root = part(self._notebook, ".pw-x-root")
             assert root.evaluate("node => node.scrollWidth - node.clientWidth") <= 0, f"{state} is wider than {width}"
             name = f"{state}_{theme}_{width}"
-            difference = self._look(name, css)
+            wrong = self._look(name, css)
             for _ in range(_LOOKS_AGAIN):  # A page that was resized may take a while to be drawn.
-                if difference.small:
+                if not wrong:
                     break
                 page.wait_for_timeout(500)
-                difference = self._look(name, css)
-            if not difference.small:
-                self.wrong.append(f"{name}: {difference}")
+                wrong = self._look(name, css)
+            if wrong:
+                self.wrong.append(f"{name}: {wrong}")
         page.set_viewport_size({"width": 1400, "height": HEIGHT})
 
-    def _look(self, name: str, css: str) -> pictures.Difference:
+    def _look(self, name: str, css: str) -> str:
+        """Say what is wrong with what is seen now; of a picture to be kept, that it is still changing."""
         path = self._notebook.screenshot(f"state_{name}", part(self._notebook, css).first)
-        if os.environ.get("PATCHWIDGETS_PICTURES") == "keep":
-            pictures.keep(path, name)
-        return pictures.compare(path, name)
+        if os.environ.get("PATCHWIDGETS_PICTURES") != "keep":
+            difference = pictures.compare(path, name)
+            return "" if difference.small else str(difference)
+        before, self._seen = self._seen, (name, path.read_bytes())
+        if before != self._seen:
+            return "it is not what it was half a second before."
+        pictures.keep(path, name)
+        return ""
 
 
 @contextmanager

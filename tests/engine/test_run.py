@@ -208,9 +208,7 @@ def test_cancel_leaves_the_runs_that_values_are_made_of(
     assert models.state(gpt2) == before
 
 
-@pytest.mark.parametrize(
-    ("what", "passes"), [(None, 1), (MEAN, 2)], ids=["patch", "mean"]
-)
+@pytest.mark.parametrize(("what", "passes"), [(None, 1), (MEAN, 2)], ids=["patch", "mean"])
 def test_cancel_in_the_plain_runs_leaves_them(gpt2: TransformerBridge, what: Any, passes: int) -> None:
     before = models.state(gpt2)
     with Brake(gpt2.blocks[1]) as brake:

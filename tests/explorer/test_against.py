@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import unicodedata
 
 import numpy as np
 import pytest
@@ -123,14 +123,30 @@ def test_other_shapes_are_not_subtracted_and_other_tokens_are_told():
     np.testing.assert_allclose(explorer.against.normalized, alone.normalized, atol=1e-5)
     panel.comparison.mode.value = "minus"
     lengths = [len(explorer.result.data["pos"]), len(alone.data["pos"])]
-    if lengths[0] == lengths[1]:
-        assert said(panel.tokens) == ""
-    else:
-        assert f"{lengths[0]} tokens in A and {lengths[1]} in B" in said(panel.tokens)
-        assert "a column is not the same place" in said(panel.tokens)
-        assert f"A has {lengths[0]} positions and B has {lengths[1]} positions" in said(panel.comparison.error)
-    assert len(set(lengths)) == 2
+    assert lengths == [len(models.PAIR.clean.split()) + 1, len(models.PAIR.clean.split())]
+    assert f"{lengths[0]} tokens in A and {lengths[1]} in B" in said(panel.tokens)
+    assert "a column is not the same place" in said(panel.tokens)
+    assert f"A has {lengths[0]} positions and B has {lengths[1]} positions" in said(panel.comparison.error)
     explorer.close()
+
+
+class Read:
+    """A pair as a model reads it, the same in both prompts."""
+
+    def __init__(self, *texts: str) -> None:
+        self.clean = self.corrupted = tuple(range(len(texts)))
+        self._texts = texts
+
+    def texts(self, _run: str) -> tuple[str, ...]:
+        return self._texts
+
+
+def test_what_cannot_be_seen_in_the_other_model_s_tokens_is_named():
+    told = against.tokens_told(
+        ("a", Read("x", "\u200b\n", " \u202eabc\u0000")), ("b", Read("x\u200b\n", " \u202eabc\u0000"))
+    )
+    assert "3 tokens in A and 2 in B. A: x|\u27e8200b\u27e9\u21b5|\u00b7\u27e8202e\u27e9abc\u27e80\u27e9 B:" in told
+    assert not [c for c in told if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")]
 
 
 @pytest.mark.filterwarnings("ignore:the two runs hardly differ")
@@ -153,11 +169,68 @@ def test_the_model_itself_and_what_is_none_are_refused(model):
         pw.explore(model, against=3)
 
 
-def test_cancel_stops_both(both, changed):
+@pytest.fixture
+def brake(changed):
+    """Stops both models: they are of one make."""
+    made = Brake(changed.ln_final)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(made)
+    yield made
+    made.off()
+    hook.remove()
+
+
+@pytest.fixture
+def midst(both, brake, monkeypatch):
+    """Both models run, and the sweep of the other one waits before its first cell."""
+    plan_of = against.plan_of
+
+    def braked(*args):
+        monkeypatch.setattr(against, "plan_of", plan_of)
+        made = plan_of(*args)
+        brake.on()
+        return made
+
+    monkeypatch.setattr(against, "plan_of", braked)
     both.run()
+    both._run.wait()
+    brake.until_reached()
+    return both
+
+
+def test_cancelled_in_the_first_models_sweep_nothing_of_the_other_is_begun(both, brake):
+    brake.on()
+    both.run()
+    brake.until_reached()
     both.cancel()
-    both.wait()
+    brake.off()
+    assert (both.wait().data["status"] == "pending").any()
     assert both.against is None
+    assert both._against.run is None
+
+
+def test_cancelled_in_the_other_models_sweep_the_first_ones_result_stays(midst, brake):
+    midst.cancel()
+    brake.off()
+    assert not (midst.wait().data["status"] == "pending").any()
+    assert midst.against is None
+    assert midst._against.run.cancelled
+
+
+def test_the_other_models_sweep_is_planned_once_however_often_the_run_is_followed(both, brake, monkeypatch):
+    planned, plan_of = [], against.plan_of
+    monkeypatch.setattr(against, "plan_of", lambda *args: planned.append(args) or plan_of(*args))
+    brake.on()
+    run = both.run()
+    brake.until_reached()
+    for _ in range(3):
+        both._against.follow(both.settings, both._screen.plan, None)
+        both._against.follow(both.settings, both._screen.plan, run)
+    brake.off()
+    both.wait()
+    both._against._first_arrived(run, np.empty(0, dtype=np.int64))
+    both.wait()
+    assert len(planned) == 1
+    assert both.against is not None
 
 
 @pytest.mark.parametrize("end", ["cancel", "close"])
@@ -175,24 +248,12 @@ def test_a_sweep_of_the_other_model_that_is_being_planned_is_not_begun_after_the
     assert both.against is not None
 
 
-def test_pressed_again_before_the_cancelled_sweep_has_ended_it_is_measured(both, changed):
-    both.settings = {"site": "mlp_post", "by": ["layer", "neuron"]}
-    started = threading.Event()
-    both._against.progress.observe(lambda _: both._against.run is not None and started.set(), "value")
-    brake = Brake(changed.ln_final)
-    hook = torch.nn.modules.module.register_module_forward_pre_hook(brake)
-    try:
-        both.run()
-        assert started.wait(timeout=60)
-        brake.on()
-        brake.until_reached()
-        both.cancel()
-        both.run()
-    finally:
-        brake.off()
-        hook.remove()
-    both.wait()
-    assert both.against is not None
+def test_pressed_again_before_the_cancelled_sweep_has_ended_it_is_measured(midst, brake):
+    midst.cancel()
+    midst.run()
+    brake.off()
+    midst.wait()
+    assert midst.against is not None
 
 
 def test_a_metric_that_was_not_measured_is_not_asked_of_the_other_model(model, changed):
@@ -212,18 +273,14 @@ def test_a_metric_that_was_not_measured_is_not_asked_of_the_other_model(model, c
     explorer.close()
 
 
-def test_a_sweep_of_the_other_model_that_was_cancelled_is_measured_again(both):
-    both.settings = {"site": "mlp_post", "by": ["layer", "neuron"]}
-    started = threading.Event()
-    both._against.progress.observe(lambda _: both._against.run is not None and started.set(), "value")
-    both.run()
-    assert started.wait(timeout=60)
-    both.cancel()
-    both.wait()
-    assert both.against is None
-    both.run()
-    both.wait()
-    assert both.against is not None
+def test_a_sweep_of_the_other_model_that_was_cancelled_is_measured_again(midst, brake):
+    midst.cancel()
+    brake.off()
+    midst.wait()
+    assert midst.against is None
+    midst.run()
+    midst.wait()
+    assert midst.against is not None
 
 
 def test_a_dataset_is_swept_on_the_first_model_alone(both):

@@ -128,8 +128,8 @@ def test_gathered_cells_stay_in_another_metric_and_go_with_the_map(measured, mod
     assert measured._map.view.gathered
     found = measured.together.select("prob").normalized.values[0][-1]
     assert f"{found:.2f}" in measured._gathering.table.value
-    assert "no linear function of the logits" in measured._gathering.said.value or "add up to, as far" in (
-        measured._gathering.said.value
+    assert measured._gathering.said.value.endswith(
+        "Effects in prob need not add up even of parts that act apart: it is no linear function of the logits."
     )
     measured.settings = {"direction": "noise"}
     measured.wait()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 import patchwidgets as pw
 from patchwidgets import generators
+from patchwidgets.engine import sweep
 from patchwidgets.engine.handle import handle_of
 from patchwidgets.explorer import form
 from patchwidgets.explorer.ioi_kinds import pairs_of
+from patchwidgets.explorer.worker import Deadline
 from patchwidgets.generators import IOI_KINDS
 from tests.explorer.conftest import end_meanwhile
 
@@ -124,6 +128,110 @@ def test_cancel_ends_all(explorer, brake):
     explorer._multiples.start.click()
     explorer.wait()
     assert len(explorer.shelf) == 6
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """An event that sweeps wait for before they measure anything."""
+    opened, measure = threading.Event(), sweep.Sweep._measure_all
+
+    def wait(self, run):
+        assert opened.wait(60)
+        return measure(self, run)
+
+    monkeypatch.setattr(sweep.Sweep, "_measure_all", wait)
+    yield opened
+    opened.set()
+
+
+@pytest.fixture
+def shared(model, explorer, gate):
+    """An Explorer whose map and whose first kind wait for one run."""
+    pair = pairs_of(handle_of(model), CLEAN, " Mary")["replace"]
+    explorer.settings = {"corrupted": pair.corrupted, "answer": pair.answer, "foil": pair.foil}
+    explorer.wait()
+    explorer.run()
+    explorer._multiples.start.click()
+    explorer._worker.wait(Deadline(None))
+    assert explorer._multiples.run is explorer._run
+    return explorer
+
+
+def other_site(explorer):
+    explorer._controls.site.value = "mlp_out"
+
+
+def refused_answer(explorer):
+    explorer._entry.answer.field.value = " no token"
+
+
+def refused_layer(explorer):
+    explorer._controls.subsets.fields["layers"].value = "99"
+    explorer._run_pressed()
+
+
+@pytest.mark.parametrize("leave", [other_site, refused_answer, refused_layer])
+def test_a_run_that_the_map_leaves_goes_on_for_the_kinds(shared, gate, leave):
+    run = shared._run
+    leave(shared)
+    shared._pause.settle()
+    assert not run.cancelling
+    gate.set()
+    shared.wait()
+    assert [member.whole for member in shared._multiples._members] == [True] * 6
+    assert run.complete
+
+
+def test_cancel_all_spares_the_run_on_screen_and_cancel_ends_it(shared, gate):
+    run = shared._run
+    shared._multiples.stop.click()
+    assert not run.cancelling
+    shared._controls.cancel.click()
+    assert run.cancelling
+    gate.set()
+    shared.wait()
+    assert [member.run for member in shared._multiples._members] == [run, *[None] * 5]
+
+
+def test_a_run_that_neither_wants_any_more_is_cancelled(shared):
+    run = shared._run
+    other_site(shared)
+    shared._multiples.stop.click()
+    assert run.cancelling
+
+
+@pytest.mark.parametrize("answer", [None, " Mary"])
+def test_kinds_are_of_what_was_entered_when_they_were_asked_for(model, answer):
+    """What is asked for in the midst of typing has the model's own answer to it, and nothing that is typed after."""
+    clean, corrupted = "The capital of France is", "The capital of Italy is"
+    explorer = pw.explore(model, pw.PromptPair(CLEAN, CLEAN.replace("Mary", "Anna"), answer=answer))
+    explorer.wait()
+    busy = threading.Event()
+    explorer._worker.submit(lambda: busy.wait(60))
+    explorer._entry.clean.value, explorer._entry.corrupted.value = clean, corrupted
+    explorer._multiples.start.click()
+    other_site(explorer)
+    explorer._entry.clean.value = "The capital of Spain is"
+    busy.set()
+    explorer.wait()
+    settings = [member.kind.settings for member in explorer._multiples._members]
+    assert {(each["clean"], each["site"]) for each in settings} == {(clean, "resid_pre")}
+    if answer is None:
+        paris, rome = (model.to_single_token(text) for text in (" Paris", " Rome"))
+        assert {each["answer"] for each in settings} == {paris}
+        assert (settings[0]["corrupted"], settings[0]["foil"]) == (corrupted, rome)
+    else:
+        assert {each["answer"] for each in settings} == {" Mary"}
+    explorer.close()
+
+
+def test_kinds_are_not_run_while_a_field_is_refused(explorer):
+    explorer._controls.subsets.fields["layers"].value = "99"
+    explorer._multiples.start.click()
+    explorer.wait()
+    assert explorer._multiples.error.value == "Layer 99 does not exist: there are 4 (0 to 3)."
+    assert explorer._multiples._members == []
+    assert not explorer._multiples.start.disabled
 
 
 @pytest.mark.parametrize("end", ["cancel", "close"])

@@ -350,6 +350,20 @@ def test_a_brought_back_shelf_starts_no_run_by_itself(two, model, tmp_path):
     other.close()
 
 
+@pytest.mark.parametrize("field", ["layers", "samples"])
+def test_what_is_refused_in_a_field_is_nothing_to_a_shelf_that_is_loaded(two, model, tmp_path, field):
+    folder = two.save_shelf(tmp_path / "shelf")
+    other = pw.explore(model, intervention=pw.Noise())
+    other.wait()
+    controls = other._controls
+    (controls.subsets if field == "layers" else controls.parameters).fields[field].value = "-99"
+    assert other.load_shelf(folder) == 2
+    assert [entry.foreign for entry in other._shelf.entries] == ["", ""]
+    other._shelf.view._handle({"type": "show", "id": 1})
+    np.testing.assert_array_equal(other.wait().data["patched"], two.shelf[1].data["patched"])
+    other.close()
+
+
 def test_the_run_whose_settings_are_there_already_is_shown(explorer, model, tmp_path):
     """Nothing of the settings changes, and yet there is a result now."""
     explorer.run()

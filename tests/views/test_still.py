@@ -20,26 +20,31 @@ class Read(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.rows: list[list[str]] = []
-        self.inside = False
+        self.inside = self.at_head = False
         self.tags: set[str] = set()
         self.grounds: list[str] = []
+        self.heads: list[tuple[str | None, str]] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         if tag == "tr":
             self.rows.append([])
-        self.inside = tag in ("td", "th")
+        self.inside, self.at_head = tag in ("td", "th"), tag == "th"
+        if tag == "th":
+            self.heads.append((dict(attrs).get("scope"), ""))
         if self.inside:
             self.rows[-1].append("")
             self.grounds += [value for name, value in attrs if name == "style" and value]
 
     def handle_endtag(self, tag: str) -> None:
-        self.inside = False
+        self.inside = self.at_head = False
 
     def handle_data(self, data: str) -> None:
         if self.inside:
             self.rows[-1][-1] += data
+            if self.at_head:
+                self.heads[-1] = (self.heads[-1][0], self.heads[-1][1] + data)
 
 
 def result(values: np.ndarray, status: np.ndarray, texts: tuple[list[str], list[str]]) -> PatchResult:
@@ -74,6 +79,17 @@ def test_the_numbers_are_the_result_s_under_its_tokens() -> None:
         ["0", "0", "0.26", "\u22121.40"],
         ["1", "", "0.00", "\u00d7"],
     ]
+    assert [(scope, text) for scope, text in read.heads if scope == "row"] == [
+        ("row", "clean"), ("row", "corrupted"), ("row", "0"), ("row", "1")
+    ]  # fmt: skip
+    assert [text for scope, text in read.heads if scope == "col"] == [
+        "\u00b7Mary",
+        HOSTILE,
+        "\u21b5",
+        "\u00b7Anna",
+        HOSTILE,
+        "\u21b5",
+    ]
     assert "<p>answer a</p>" in still_of(result(values, status, ([" Mary", "b", "c"], [" Anna", "b", "c"])))
     assert read.tags == {"p", "table", "thead", "tbody", "tr", "th", "td"}
     zero, weak, strong, small = read.grounds
@@ -89,6 +105,7 @@ def test_a_map_without_tokens_names_its_prompts() -> None:
     )
     given = result(values[0, 0], values[0, 0].astype(int), ([" a", HOSTILE], [" b", HOSTILE])).provenance
     html = still_of(PatchResult(data, given | {"site": "z", "by": ["layer", "head"]}))
+    assert Read(html).heads == [("col", "layer"), ("col", "h0"), ("col", "h1"), ("row", "0")]
     assert Read(html).rows == [["layer", "h0", "h1"], ["0", "0.00", "0.00"]]
     assert "<p>corrupted: \u00b7b &lt;/th&gt;&lt;script&gt;" in html
 

@@ -35,6 +35,17 @@ def floats(data: bytes) -> list[float]:
     return np.frombuffer(data, "<f4").tolist()
 
 
+def test_a_terminal_prints_a_view_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundles: list[dict[str, str]] = []
+    monkeypatch.setattr("patchwidgets.views.base.display", lambda data, **_: bundles.append(data))
+    heatmap()._ipython_display_()
+    kept, live = bundles
+    assert "A Heatmap was here." in kept["text/html"]
+    assert kept["text/plain"] == ""
+    assert "Heatmap" in live["text/plain"]
+    assert "was here" not in live["text/plain"]
+
+
 def test_token_columns_mark_where_texts_differ() -> None:
     columns = token_columns([" When", " Mary"], [" When", " Anna"], bos=0)
     assert columns["differs"] == [False, True]

@@ -49,6 +49,7 @@ export class HeatmapView {
   #plan!: GridPlan;
   #scale!: Scale;
   #cursor: [number, number] = [0, 0];
+  #last: readonly number[] = []; // the cell last chosen or gathered
   #told: [number, number] | null = null; // the cell of the tooltip
   #footShows = "";
   #zoom = 0;
@@ -130,7 +131,7 @@ export class HeatmapView {
     const attributes = {
       role: "grid",
       tabindex: "0",
-      "aria-label": `${this.#says.title}: ${rows} rows by ${cols} columns. Arrow keys move, Enter ${this.#verb}s,${this.store.gathers ? " Space gathers," : ""} T shows a table.`,
+      "aria-label": `${this.#says.title}: ${rows} rows by ${cols} columns. Arrow keys move, Enter ${this.#verb}s,${this.store.gathers ? " Space gathers, Shift+Space all from the last one," : ""} T shows a table.`,
       "aria-rowcount": String(rows),
       "aria-colcount": String(cols),
       "aria-busy": String(this.#state.get("state") === "running"),
@@ -274,14 +275,20 @@ export class HeatmapView {
 
   #choose(row: number, col: number): void {
     this.#cursor = [row, col];
+    this.#last = [row, col];
     this.store.select(row, col);
     this.#root.say(`${this.#verb}ed ${this.#says.spoken(row, col)}`);
   }
 
-  /** Gathers a cell or lets it go; or all from the keyboard's cell to this one. */
+  /** Gathers a cell or lets it go; or all from the cell last chosen or gathered, while it still is, to this one. */
   #gather(row: number, col: number, range: boolean): void {
-    this.store.gather(row, col, range ? this.#cursor : undefined);
+    const { cells, gathered, selected } = this.store;
+    const held = ([r, c]: readonly number[]) =>
+      r! < cells.rows && c! < cells.cols && (gathered.has(r! * cells.cols + c!) || String(selected) === `${r},${c}`);
+    const [fromRow, fromCol] = [this.#last, selected].find(held) ?? [row, col];
+    this.store.gather(row, col, range ? [fromRow!, fromCol!] : undefined);
     this.#cursor = [row, col];
+    this.#last = [row, col];
     this.#tellCursor();
     const { size } = this.store.gathered;
     this.#root.say(`${this.#says.spoken(row, col)}; ${size} ${size === 1 ? "cell" : "cells"} gathered`);
@@ -337,7 +344,7 @@ export class HeatmapView {
     if (move) this.#moveTo(within(row + move[0], rows), within(col + move[1], cols));
     else if (event.key === "Home") this.#moveTo(far ? 0 : row, 0);
     else if (event.key === "End") this.#moveTo(far ? rows - 1 : row, cols - 1);
-    else if (plain && event.key === " " && this.store.gathers) this.#gather(row, col, false);
+    else if (!far && event.key === " " && this.store.gathers) this.#gather(row, col, event.shiftKey);
     else if (plain && (event.key === "Enter" || event.key === " ")) this.#choose(row, col);
     else if (far || !this.#tools.key(event.key)) return;
     handled(event);

@@ -37,7 +37,7 @@ export class Tools {
 
   /** `verb` is what Enter does to a cell. */
   name(verb: string, gathers: boolean): void {
-    const gather = gathers ? "   Space gather" : "";
+    const gather = gathers ? "   Space gather   \u21e7Space range" : "";
     this.#keys.textContent = `\u2191\u2193\u2190\u2192 move   Enter ${verb}${gather}   T table   C copy   + \u2212 zoom`;
   }
 
