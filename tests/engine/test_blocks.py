@@ -17,7 +17,7 @@ from patchwidgets.interventions import Intervention, Mean, Noise, Patch
 from patchwidgets.metrics import get_metrics
 from patchwidgets.prompts import PromptPair
 from patchwidgets.sites import get_site
-from tests.engine.stepping import PATIENCE, Brake
+from tests.engine.stepping import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:the two runs hardly differ")
 
@@ -94,12 +94,8 @@ def test_cancelled_before_anything_it_is_empty(gpt2: TransformerBridge) -> None:
 def test_cancelled_with_nothing_to_measure_it_is_not_whole(gpt2: TransformerBridge) -> None:
     plan = plan_of(gpt2, DATA, "resid_pre", pos=[0])
     run = BlockRun(handle_of(gpt2), plan, nothing, [4, 8, 11])
-    with Brake(gpt2.blocks[0]) as brake:
-        run.start()
-        brake.step()  # The first block's plain runs: all there is of it.
-        run.cancel()
-        brake.let_go()
-        found = run.wait(PATIENCE)
+    run.subscribe(lambda each, _cells: each.cancel() if np.isfinite(each.snapshot().clean).all() else None)
+    found = run.start().wait(PATIENCE)
     assert run.total == 0
     assert (run.stopped, run.cancelled, run.complete) == (True, True, False)
     assert found.n == 4
