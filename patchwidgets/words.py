@@ -144,7 +144,8 @@ def _listed(indices: list[int]) -> str:
 
 def _told(provenance: dict[str, Any]) -> str:
     """Return an intervention with its settings: "scale (factor 0.5)"."""
-    settings = {name: value for name, value in (provenance.get("settings") or {}).items() if value not in (None, False)}
+    given = provenance.get("settings") or {}
+    settings = {name: value for name, value in given.items() if value is not None and value is not False}
     listed = ", ".join(f"{name.replace('_', ' ')} {_brief(value)}" for name, value in settings.items())
     return f"{INTERVENTIONS[provenance['intervention']].called()}{f' ({listed})' if listed else ''}"
 
@@ -170,9 +171,10 @@ def targets(result: PatchResult) -> str:
         return difference.of_both(result, targets)
     p, read = result.provenance, [METRICS[name] for name in result.metrics if name in METRICS]
     wanted = {"answer": any(one.needs_answer for one in read), "foil": any(one.needs_foil for one in read)}
-    if any(pair[name] != p["pairs"][0][name] for pair in p.get("pairs") or [] for name in wanted):
+    read_there = [name for name, needed in wanted.items() if needed]
+    if any(pair[name] != p["pairs"][0][name] for pair in p.get("pairs") or [] for name in read_there):
         return ""
-    there = [name for name, needed in wanted.items() if needed and p.get(name)]
+    there = [name for name in read_there if p.get(name)]
     return ", ".join(f"{name} {_target(p[name])}" for name in there)
 
 

@@ -57,6 +57,8 @@ class Choices:
             self._made |= {"mean": Mean(dataset), "mean overall": Mean(dataset, per_position=False)}
             self._made["resample"] = Resample(dataset)
         self._defaults = dict(self._made)
+        # Plain data cannot hold a dataset: what was given with one is found here again, the latest first.
+        self._given: list[Intervention] = []
 
     @property
     def options(self) -> list[tuple[str, str]]:
@@ -74,7 +76,7 @@ class Choices:
             return ""
         if name == "vector":
             return "vector needs its values: explorer.intervention = pw.Vector([...])."
-        return f"{name} needs a dataset: pw.explore(model, dataset=...)."
+        return _needs_dataset(name)
 
     def checked(self, value: object) -> str | Intervention:
         """Return an entry's name, or the intervention meant by an object or its plain data.
@@ -90,8 +92,9 @@ class Choices:
         if isinstance(value, Patch):
             return "patch"
         if isinstance(value, Mapping):
-            known = next((made for name, made in self._made.items() if self.plain(name) == value), None)
-            return known or self._from_plain(dict(value))
+            known = (made for name, made in self._made.items() if self.plain(name) == value)
+            before = (made for made in self._given if _spelled(made) == value)
+            return next(known, None) or next(before, None) or self._from_plain(dict(value))
         return self._with_dataset(get_intervention(value, "denoise"))
 
     def add(self, value: object) -> str:
@@ -102,6 +105,8 @@ class Choices:
             return what
         name = "mean overall" if isinstance(what, Mean) and not what.per_position else what.name
         self._made[name] = what
+        if isinstance(what, (Mean, Resample)):
+            self._given = [what, *(made for made in self._given if made != what)]
         return name
 
     def make(self, given: object, direction: str) -> Intervention:
@@ -131,7 +136,8 @@ class Choices:
         standing = next((name for name, made in self._made.items() if made is what), None)
         if standing is not None:
             return self.plain(standing)
-        if isinstance(what, (Mean, Resample)) and what.over is not self._dataset:
+        known = any(made is what for made in self._given)
+        if isinstance(what, (Mean, Resample)) and what.over is not self._dataset and not known:
             told = f"explorer.intervention = {type(what).__name__}(...)"
             raise PatchError(f"settings are plain data and cannot hold a dataset; assign {told}.")
         return next((name for name, made in self._defaults.items() if what == made), _spelled(what))
@@ -153,7 +159,7 @@ class Choices:
         if what.over is not None:
             raise PatchError(f"{what.name}: over must be a Dataset, not {quoted(what.over)}.")
         if self._dataset is None:
-            raise PatchError(self.lacks(what.name))
+            raise PatchError(_needs_dataset(what.name))
         settings = {key: value for key, value in what.settings().items() if key != "over"}
         return type(what)(self._dataset, **settings)
 
@@ -186,6 +192,10 @@ class Prompts:
                 raise PatchError(str(error)) from error
             self._read[id(over)] = (over, found)
         return self._read[id(over)][1]
+
+
+def _needs_dataset(name: str) -> str:
+    return f"{name} needs a dataset: pw.explore(model, dataset=...)."
 
 
 def _called(name: str) -> str:

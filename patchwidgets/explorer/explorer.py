@@ -20,7 +20,7 @@ from ..engine.handle import ModelHandle, handle_of
 from ..engine.model import load_model
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..errors import PatchError, PromptError
+from ..errors import PatchError, PromptError, in_words
 from ..interventions import Intervention
 from ..presets import PRESETS
 from ..prompts import EncodedPair, PromptPair, check_pair
@@ -410,4 +410,4 @@ class Explorer(HasShelf, w.VBox):
         except Exception as error:
             _LOG.exception("the Explorer could not ask the model")
             with self._lock:
-                self._screen.error.say(f"{type(error).__name__}: {error}")
+                self._screen.error.say(in_words(error))

@@ -160,9 +160,12 @@ class Form:
             self.controls.subsets.complain(None)
             return ""
         if isinstance(error, SubsetError):
+            self.entry.complain(None)
             self.controls.subsets.complain(error.setting, str(error))
             return ""
         if isinstance(error, ParameterError):
+            self.entry.complain(None)
+            self.controls.subsets.complain(None)
             return ""  # It is told where it stands.
         field = error.field if isinstance(error, PromptError) else None
         if isinstance(error, PromptError) and error.between:

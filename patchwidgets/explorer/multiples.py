@@ -245,7 +245,7 @@ class Multiples:
             if member not in self._members or member.run is not run:
                 return
             if run.error is not None:
-                self._refuse(member, str(run.error))
+                self._refuse(member, in_words(run.error))
             if member.note:
                 member.map.view.words = {**member.map.view.words, "note": member.note}
         self._submit(self._next)

@@ -16,7 +16,7 @@ from ..answers import nearest, single
 from ..prompts import EncodedPair
 from ..spelling import shown_token
 from ..tokens import Rate, Tokenizer
-from .text import Line, in_one_line, with_line_breaks
+from .text import Line, close_all, in_one_line, with_line_breaks
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -71,7 +71,8 @@ class NearWords:
             if (text, found) == self._found:
                 return
             self._found = (text, found)
-            self.box.children = [self._row(text, each) for each in found]
+            before, self.box.children = self.box.children, [self._row(text, each) for each in found]
+            close_all(before)
             self.box.layout.display = None if found else "none"
 
     def _row(self, text: str, found: NearWord) -> w.Box:

@@ -16,7 +16,7 @@ from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
 from ..engine.sweep import start
 from ..engine.values import Encode
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..sites import get_site
 from ..views import Heatmap, label_columns
 from ..views.of_result import cells_of
@@ -146,8 +146,7 @@ class Neurons:
             if run is self.run:
                 self._list(run)
                 if run.error is not None:
-                    told = str(run.error)
-                    self.error.say(told if isinstance(run.error, PatchError) else f"{type(run.error).__name__}: {told}")
+                    self.error.say(in_words(run.error))
 
     def _selected(self, row: int) -> None:
         with self._lock:

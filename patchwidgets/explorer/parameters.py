@@ -70,6 +70,7 @@ class Parameters:
         self.error = Line("pw-x-error", "pw-x-told-parameter")
         self.box = w.Box([])
         self.box.add_class("pw-x-parameters")
+        self.box.layout.display = "none"
         self.show(None, None)
 
     def show(self, what: Intervention | None, default: Intervention | None) -> None:

@@ -14,6 +14,7 @@ from .. import words
 from ..engine.handle import ModelHandle
 from ..engine.plan import Plan
 from ..engine.run import Run
+from ..errors import in_words
 from ..grid import Grid
 from ..result import PatchResult
 from ..spelling import signed
@@ -190,7 +191,7 @@ class Screen:
             finished = run.finished
             self._controls.show(run)
             if run.error is not None:
-                self.error.say(str(run.error) or type(run.error).__name__)
+                self.error.say(in_words(run.error))
                 return
             result = run.snapshot().select(self._metric)
             known = words.made(result)

@@ -77,7 +77,10 @@ class Shelf:
             settings = self._history.step(by, self._form.settings)
             if settings is not None:
                 self._may_step()
-                self._assign(settings)
+                try:
+                    self._assign(settings)
+                except PatchError as error:
+                    self.say(f"Those settings cannot be brought back: {error}")
 
     def _may_step(self) -> None:
         undo, redo = self._history.can_undo, self._history.can_redo

@@ -10,13 +10,13 @@ import ipywidgets as w
 
 from ..encoding import encode_prompts
 from ..engine.handle import ModelHandle
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..prompts import EncodedPair, PromptPair
 from ..spelling import shown_token, signed
 from ..suggest import Suggestion, suggestions
 from .aligning import Aligning
 from .prompts import PromptEntry
-from .text import Line, named
+from .text import Line, close_all, named
 
 _EVERY = -1
 _SHOWN = 8
@@ -124,7 +124,7 @@ class Suggesting:
             told = str(error)[:1].upper() + str(error)[1:]
         except Exception as error:
             _LOG.exception("corrupted prompts could not be suggested")
-            told = f"{type(error).__name__}: {error}"
+            told = in_words(error)
         with self._lock:
             if asked != self._asked:
                 return
@@ -134,7 +134,8 @@ class Suggesting:
 
     def _show(self, found: list[Suggestion]) -> None:
         self.found = found
-        self.rows.children = [self._row(one) for one in found[:_SHOWN]]
+        before, self.rows.children = self.rows.children, [self._row(one) for one in found[:_SHOWN]]
+        close_all(before)
         self._arrange()
 
     def _row(self, one: Suggestion) -> w.Box:

@@ -144,7 +144,7 @@ def told(found: Together, plan: Plan, metric: str) -> list[str]:
         sentences.append(f"{over}, which includes 0: it is not told apart from none." if found.unsure else f"{over}.")
     if plan.samples > 1 or isinstance(plan.intervention, (Noise, Resample)):
         means = f"a mean of {plan.samples} random draws" if plan.samples > 1 else "one random draw"
-        sentences.append(f"Every effect is {means}: some of the difference is theirs.")
+        sentences.append(f"Every effect is {means}: some of the difference is chance.")
     if metric not in _LINEAR and found.resolves:
         name = METRICS[metric].name.replace("_", " ") if metric in METRICS else metric
         sentences.append(

@@ -488,7 +488,7 @@ def test_of_draws_no_reason_is_given(measured):
     plan = replace(measured._screen.plan, intervention=pw.Noise(), samples=10)
     said = " ".join(told(Together((0.5, 0.2), 0.8, None, raw=False, resolved=1e-4), plan, "logit_diff"))
     assert "depends" not in said
-    assert said.endswith("Every effect is a mean of 10 random draws: some of the difference is theirs.")
+    assert said.endswith("Every effect is a mean of 10 random draws: some of the difference is chance.")
 
 
 def test_a_map_that_does_not_gather_ignores_the_message():

@@ -177,6 +177,28 @@ def test_which_prompts_a_mean_is_of_is_chosen(model):
     explorer.close()
 
 
+@pytest.mark.parametrize("dataset", [None, TWO], ids=["alone", "beside another"])
+def test_undo_brings_back_a_mean_over_its_own_dataset(model, dataset):
+    own = pw.Dataset([pw.PromptPair(DEMO.corrupted, DEMO.clean, answer=DEMO.foil)], name="own")
+    explorer = pw.explore(model, dataset=dataset)
+    explorer.intervention = pw.Mean(own)
+    expected = measured(explorer).normalized.values
+    type_in(explorer, run="both")
+    assert explorer.intervention == pw.Mean(own, run="both")
+    explorer.wait()
+    explorer._shelf.step(-1)
+    assert explorer.intervention == pw.Mean(own)
+    np.testing.assert_array_equal(explorer.wait().normalized.values, expected)
+    explorer.close()
+
+
+def test_a_setting_of_nothing_is_told_as_any_other(explorer):
+    explorer._controls.intervention.value = "scale"
+    type_in(explorer, factor="0")
+    measured(explorer)
+    assert "scale (factor 0)" in explorer._map.view.words["title"]
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("2", 2), (" .5 ", 0.5), ("\u22121", -1), ("1e-3", 0.001), ("1.", "1."), ("", ""), ("1_0", "1_0")],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Metaspace
@@ -226,6 +227,22 @@ def test_another_clean_prompt_puts_suggestions_away(explorer):
     press(explorer._suggesting.start)
     explorer.wait()
     assert {one.token for one in explorer._suggesting.found} <= {"capital", "France", "The"}
+
+
+def test_what_is_offered_no_more_is_closed(explorer):
+    def ids(rows) -> set[str]:
+        return {widget.model_id for row in rows for widget in (row, *row.children)}
+
+    press(explorer._suggesting.start)
+    explorer.wait()
+    offered = ids(explorer._suggesting.rows.children)
+    explorer._entry.clean.value = DEMO.clean.replace("drink", "drinkk")
+    explorer.wait()
+    offered |= ids(explorer._entry.near["clean"].box.children)
+    explorer._entry.clean.value = DEMO.clean
+    explorer.wait()
+    assert len(offered) == 9 * 3
+    assert not offered & set(_instances)
 
 
 def test_markup_in_a_prompt_stays_text(explorer):
