@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .datasets import Dataset
 
 DIRECTIONS = ("denoise", "noise")
+MOST_SAMPLES = 10_000
+"""The most draws of a noise or a resampling: every one is a run of its own."""
 
 
 class Intervention:
@@ -365,4 +367,6 @@ def _check_samples(owner: Noise | Resample) -> None:
     samples = owner.samples
     if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 1:
         raise PatchError(f"samples must be a whole number, 1 or more, not {quoted(samples)}.")
+    if samples > MOST_SAMPLES:
+        raise PatchError(f"samples must be {MOST_SAMPLES} at most, not {samples}: every draw is a run of its own.")
     object.__setattr__(owner, "samples", int(samples))

@@ -85,6 +85,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a NaN": (lambda: Noise(float("nan")), "Noise: sigma must be a finite number, not nan"),
     "a bool": (lambda: Noise(True), "Noise: sigma must be a finite number, not True"),
     "no samples": (lambda: Noise(samples=0), "samples must be a whole number, 1 or more, not 0"),
+    "too many samples": (lambda: Noise(samples=10_001), "samples must be 10000 at most, not 10001: every draw is"),
     "half a sample": (lambda: Resample(samples=1.5), "samples must be a whole number, 1 or more, not 1.5"),  # type: ignore[arg-type]
     "factor": (lambda: Scale("half"), "Scale: factor must be a finite number, not 'half'"),  # type: ignore[arg-type]
     "infinity": (lambda: Scale(float("inf")), "Scale: factor must be a finite number, not inf"),

@@ -66,16 +66,16 @@ class Count:
 
     def words(self, threshold: float, moved: str) -> dict[str, str]:
         """Return the words of the map; `moved` is what a normalized effect is called."""
-        reach = " that reach it" if self.uneven else ""
+        reach, sweeps = " that reach it" if self.uneven else "", _kinds(self.sweeps)
         said = {
-            "title": f"Found by how many of {self.sweeps} kinds: |{moved}| at least {threshold:g}",
+            "title": f"Found by how many of {sweeps}: |{moved}| at least {threshold:g}",
             "unit": "share of kinds",
             "alone": "yes",
             "counted": f"kinds{reach}",
             "from_zero": "yes",
             "verb": "select",
             "implied": "exactly 0 under every kind: the prompts do not differ before here",
-            "mark_1": f"found by all the kinds{reach}, two at least" if reach else f"found by all {self.sweeps} kinds",
+            "mark_1": f"found by all the kinds{reach}, two at least" if reach else f"found by all {sweeps}",
             "mark_1_short": _ALL,
             "mark_2": "found by one kind",
             "mark_2_short": _ONE,
@@ -96,7 +96,11 @@ class Count:
         classes = self.classes[self.known]
         told = ", ".join(f"{int((classes == name).sum())} by {name}" for name in (_ALL, _SOME, _ONE, _NONE))
         of = ", of those that reach the cell" if self.uneven else ""
-        return f"Cells found by {self.sweeps} kinds at |{moved}| \u2265 {threshold:g}: {told}{of}."
+        return f"Cells found by {_kinds(self.sweeps)} at |{moved}| \u2265 {threshold:g}: {told}{of}."
+
+
+def _kinds(number: int) -> str:
+    return f"{number} kind{'s' if number != 1 else ''}"
 
 
 def count(found: Sequence[tuple[Plan, PatchResult]], threshold: float) -> Count:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from ..spelling import isolated, shown_text, shown_token
 from ..words import meaning
 from .controls import METRIC_LABELS
 from .kept import Entry
 from .subsets import told
+
+_LONGEST = 100
 
 
 def name_of(entry: Entry) -> str:
@@ -41,6 +45,17 @@ def detail_of(entry: Entry) -> str:
         " / ".join(prompts),
     ]
     return " \u00b7 ".join(filter(None, parts))
+
+
+def asked_of(settings: Mapping[str, Any]) -> str:
+    """Return what settings ask and of which prompts: "resid_pre, denoise, logit difference: When Mary and John ..."."""
+    over, clean = settings.get("dataset"), settings["clean"]
+    prompt = f"{len(clean)} ids"
+    if isinstance(clean, str):
+        prompt = isolated(shown_text(clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]}\u2026"))
+    what = [settings["site"], settings["direction"], *told(settings)]
+    metric = METRIC_LABELS.get(settings["metric"]) or str(settings["metric"])
+    return f"{', '.join([*what, metric])}: {over['name'] if over else prompt}"
 
 
 def clock(at: float) -> str:

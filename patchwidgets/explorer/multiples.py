@@ -18,6 +18,7 @@ from ..views import Heatmap, label_columns
 from ..words import baselines, small_gaps
 from .claims import Claims
 from .counting import clean_alone, count
+from .entry_words import asked_of
 from .kinds import Kind, Kinds, Look
 from .live import LiveMap
 from .slots import plan_grid
@@ -90,6 +91,7 @@ class Multiples:
         self._asked: object | None = None  # The request whose kinds are looked for.
         self._refused: dict[str, list[str]] = {}
         self._stopped = True
+        self._left = 0  # How many kinds were not begun when the rest was cancelled.
         self.start = w.Button(description="Run every corruption kind", tooltip="one sweep for each kind, side by side")
         self.stop = w.Button(description="Cancel all", disabled=True)
         self.threshold = w.BoundedFloatText(
@@ -99,6 +101,7 @@ class Multiples:
         self.threshold.add_class("pw-x-threshold")
         self.stop.add_class("pw-x-cancel")
         self.error, self.told, self.chosen = Line("pw-x-error"), Line("pw-x-dim"), Line("pw-x-dim")
+        self.about = Line("pw-x-dim")
         self.summary = Heatmap(group="", means=False)
         self.maps = w.Box([])
         self.maps.add_class("pw-x-multiples")
@@ -108,7 +111,7 @@ class Multiples:
         self.summary.on_select(self._select)
         row = w.Box([self.start, self.stop, self.threshold, self.told])
         row.add_class("pw-x-bar")
-        self.box = w.VBox([row, self.error, self.chosen, self.maps, self.summary])
+        self.box = w.VBox([row, self.error, self.about, self.chosen, self.maps, self.summary])
         self.box.add_class("pw-x-kinds")
         self._arrange()
 
@@ -141,7 +144,12 @@ class Multiples:
             looking, self._asked = self._asked is not None, None
             self._stopped = True
             self._claims.want("kinds", None)
-            if looking:
+            begun = [member for member in self._members if member.run is not None]
+            if len(begun) < len(self._members):
+                self._left += len(self._members) - len(begun)
+                self._members = begun
+                self._place()
+            elif looking:
                 self._sum_up()
             self._arrange()
 
@@ -153,9 +161,9 @@ class Multiples:
 
     def _close(self) -> None:
         close_all(self.maps.children)
-        self._members, self._refused, self.maps.children = [], {}, ()
-        self.error.say("")
-        self.chosen.say("")
+        self._members, self._refused, self.maps.children, self._left = [], {}, (), 0
+        for line in (self.error, self.about, self.chosen):
+            line.say("")
 
     def _find(self, asked: object, look: Look) -> None:
         """Look for the kinds and start the first. On the worker thread."""
@@ -169,6 +177,7 @@ class Multiples:
                 return
             self._asked, self._stopped = None, not kinds.found
             self._say(told)
+            self.about.say(asked_of(kinds.found[0].settings) if kinds.found else "")
             self.chosen.say(kinds.told)
             group = uuid.uuid4().hex
             self._members = [_Member(kind, LiveMap(group, compact=True, normalized=True)) for kind in kinds.found]
@@ -265,7 +274,8 @@ class Multiples:
             kinds = [(member.plan, member.counted) for member in self._members]
             found = [(plan, result) for plan, result in kinds if plan is not None and result is not None]
             done = sum(member.whole for member in self._members)
-            progress = f"{done} of {len(kinds)} kinds are done." if done < len(kinds) else ""
+            asked = len(kinds) + self._left
+            progress = f"{'Cancelled: ' if self._left else ''}{done} of {asked} kinds are done." if done < asked else ""
             if not found:
                 looking = "Measuring \u2026" if self._asked is not None else ""
                 none = "None of the kinds can be counted." if kinds and not progress else ""

@@ -63,6 +63,8 @@ def test_every_kind_is_swept_and_counted(model, explorer):
         assert (view.quantity, view.limit, view.rows) == ("normalized", 1.0, panel.summary.rows)
     assert "Not counted: both prompts call for the same answer." in panel._members[3].map.view.words["note"]
     assert panel.chosen.value == ""
+    assert "resid_pre, denoise, logit difference: " in panel.about.value
+    assert CLEAN in panel.about.value
     assert len(explorer.shelf) == 6
     notes = [member.map.view.words["note"] for member in panel._members]
     one, two = "Tom is drawn, whatever the corrupted prompt", "Tom and James are drawn, whatever the corrupted prompt"
@@ -121,8 +123,10 @@ def test_cancel_ends_all(explorer, brake):
     explorer._multiples.stop.click()
     brake.off()
     explorer.wait()
-    runs = [member.run for member in explorer._multiples._members]
-    assert sum(run is not None for run in runs) <= 1
+    (member,) = explorer._multiples._members
+    assert member.run is not None
+    assert len(explorer._multiples.maps.children) == 1
+    assert "Cancelled: 0 of 6 kinds are done." in explorer._multiples.told.value
     assert explorer.shelf == []
     assert not explorer._multiples.start.disabled
     explorer._multiples.start.click()
@@ -190,7 +194,7 @@ def test_cancel_all_spares_the_run_on_screen_and_cancel_ends_it(shared, gate):
     assert run.cancelling
     gate.set()
     shared.wait()
-    assert [member.run for member in shared._multiples._members] == [run, *[None] * 5]
+    assert [member.run for member in shared._multiples._members] == [run]
 
 
 def test_a_run_that_neither_wants_any_more_is_cancelled(shared):
