@@ -11,8 +11,9 @@ import numpy as np
 from . import difference
 from .interventions import INTERVENTIONS, Patch
 from .metrics import METRICS, gap_too_small
-from .origins import NOT_MADE, checked, made_by, resolution
+from .origins import NOT_MADE as NOT_MADE
 from .origins import agreement as agreement
+from .origins import checked, made_by, resolution
 from .origins import made as made
 from .origins import origin as origin
 from .sites import SITES

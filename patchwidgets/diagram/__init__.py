@@ -14,7 +14,6 @@ from ..errors import PatchError, quoted
 from ..files import written_whole
 from ..interventions import INTERVENTIONS, Patch
 from ..metrics import METRICS
-from ..origins import NOT_MADE
 from ..sites import layers_around
 from ..spelling import joined_text, ranges
 from .text import shown
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..result import PatchResult
 
-_NOT_MADE = f"{NOT_MADE[0].upper()}{NOT_MADE[1:]}."
+_NOT_MADE = f"{words.NOT_MADE[0].upper()}{words.NOT_MADE[1:]}."
 RUNS = ("clean", "patched", "corrupted")
 """The rows of the drawing: the patched run stands between the two it is made from."""
 _OTHER = {"clean": "corrupted", "corrupted": "clean"}

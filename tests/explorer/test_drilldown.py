@@ -134,7 +134,7 @@ def test_a_run_that_fails_says_so_and_can_be_made_again(explorer, broken, model)
     with pytest.raises(RuntimeError, match="the model broke"):
         explorer.wait()
     assert explorer._map.view.state == "error"
-    assert explorer._screen.error.value == "the model broke"
+    assert explorer._screen.error.value == "RuntimeError: the model broke"
     assert explorer.result is None
 
 
