@@ -9,22 +9,19 @@ import ast
 import json
 import os
 import shutil
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import nbformat
-import psutil
 from nbformat.sign import NotebookNotary
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Playwright, WebSocket
+
+from tests.browser.server import Server, wait_until
 
 Theme = Literal["light", "dark"]
 
@@ -48,7 +45,7 @@ def launch_chromium(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=executable or None, args=CHROMIUM_FLAGS)
 
 
-class LabServer:
+class LabServer(Server):
     """A JupyterLab server on a free port of 127.0.0.1 that keeps all it writes under one folder.
 
     Use it as a context manager; leaving it ends the server and its kernels. `workspace` is the folder it shows.
@@ -59,9 +56,9 @@ class LabServer:
     def __init__(self, folder: Path) -> None:
         self.workspace = folder / "workspace"
         self.data = folder / "data"
-        self._log = folder / "jupyterlab.log"
         self._runtime = folder / "runtime"
-        self._environment = os.environ | {
+        environment = {
+            **os.environ,
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_CONFIG_PATH": str(QUIET),
             "JUPYTER_DATA_DIR": str(self.data),
@@ -70,12 +67,12 @@ class LabServer:
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
             "IPYTHONDIR": str(folder / "ipython"),
         }
+        super().__init__("JupyterLab", folder / "jupyterlab.log", environment)
         self.workspace.mkdir(parents=True)
         # Or else a notice asks, on every picture, whether news may be fetched.
         notices = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
         notices.parent.mkdir(parents=True)
         notices.write_text('{"fetchNews": "false"}', encoding="utf-8")
-        self.url = ""
 
     def __enter__(self) -> Self:
         options = [
@@ -89,28 +86,8 @@ class LabServer:
         ]
         if os.geteuid() == 0:
             options.append("--allow-root")
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", *options],
-                cwd=self.workspace,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            wait_until(self._answers, "JupyterLab to answer", 120, self.log)
-        except BaseException:
-            self._stop()
-            raise
+        self._start(["jupyterlab", *options], self.workspace)
         return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._stop()
-
-    def log(self) -> str:
-        """Return the end of what the server has written."""
-        return self._log.read_text(errors="replace")[-3000:]
 
     def request(self, path: str, method: str = "GET") -> Any:
         """Ask the server's REST interface; returns the parsed JSON, None for an empty answer."""
@@ -127,8 +104,6 @@ class LabServer:
                 self.request(f"api/{kind}/{each['id']}", "DELETE")
 
     def _answers(self) -> bool:
-        if self._process.poll() is not None:
-            raise AssertionError(f"JupyterLab ended with code {self._process.returncode}:\n{self.log()}")
         described = self._runtime / f"jpserver-{self._process.pid}.json"
         try:
             self.url = json.loads(described.read_text())["url"]
@@ -137,38 +112,10 @@ class LabServer:
             return False
         return True
 
-    def _stop(self) -> None:
-        # Kernels run in sessions of their own: a signal to the server's group alone would leave them.
-        try:
-            family = psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            family = []
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        for child in family:
-            if child.is_running():
-                child.kill()
-        psutil.wait_procs(family, 10)
-
 
 LATE = "[anywidget] Failed to initialize model."
 """What anywidget throws, for nobody to catch, when a module took over two seconds to load, as on a machine where many
 tests run at once. A view that stays without its module shows nothing, and fails the test that looks at it."""
-
-
-def wait_until(
-    happened: Callable[[], object], what: str, seconds: float, details: Callable[[], str] = lambda: ""
-) -> None:
-    """Return once `happened()` is true; raise an AssertionError that names `what` after `seconds`."""
-    end = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds:g} s for {what}\n{details()}")
-        time.sleep(0.1)
 
 
 def is_foreign(url: str) -> bool:

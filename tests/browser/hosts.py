@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from playwright.sync_api import Locator
 
-from tests.browser.harness import Lab, Notebook, wait_until
+from tests.browser.harness import Lab, Notebook
+from tests.browser.server import Server
 
 # What an empty notebook says there as well. Notebook 7.6 reads the schema of settings that it does not have; Voila 0.5
 # loads Notebook 7's extension of JupyterLab, and asks two other servers for Font Awesome and for MathJax.
@@ -46,23 +44,24 @@ class NotebookSeven(Lab):
         super().verify()
 
 
-class MarimoServer:
+class MarimoServer(Server):
     """`marimo run` of a copy of one notebook on a free port of 127.0.0.1, with its code hidden.
 
     Use it as a context manager; leaving it ends the server. What it writes stays in `folder`.
     """
 
     def __init__(self, notebook: Path, folder: Path) -> None:
-        self._folder, self._log = folder, folder / "marimo.log"
+        self._folder = folder
         self._notebook = shutil.copy(notebook, folder)  # marimo writes beside what it runs.
-        self._environment = os.environ | {
+        environment = {
+            **os.environ,
             "HOME": str(folder),
             "XDG_CONFIG_HOME": str(folder / "config"),
             "XDG_CACHE_HOME": str(folder / "cache"),
             "XDG_STATE_HOME": str(folder / "state"),
             "MARIMO_SKIP_UPDATE_CHECK": "1",
         }
-        self.url = ""
+        super().__init__("marimo", folder / "marimo.log", environment)
 
     def __enter__(self) -> Self:
         with socket.socket() as probe:
@@ -73,41 +72,15 @@ class MarimoServer:
         config = self._folder / "config" / "marimo" / "marimo.toml"
         config.parent.mkdir(parents=True)
         config.write_text('[display]\ntheme = "system"\n', encoding="utf-8")
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "marimo", "run", *options, self._notebook],
-                cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        try:
-            wait_until(self._answers, "marimo to answer", 120, self.log)
-        except BaseException:
-            self._stop()
-            raise
+        self._start(["marimo", "run", *options, str(self._notebook)], self._folder)
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self._stop()
-
-    def log(self) -> str:
-        """Return the end of what the server has written."""
-        return self._log.read_text(errors="replace")[-3000:]
-
     def _answers(self) -> bool:
-        if self._process.poll() is not None:
-            raise AssertionError(f"marimo ended with code {self._process.returncode}:\n{self.log()}")
         try:
             with urllib.request.urlopen(f"{self.url}health", timeout=10):
                 return True
         except urllib.error.URLError:
             return False
-
-    def _stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 def table_of(view: Locator) -> list[list[str]]:

@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.axe import check_accessible
 from tests.browser.harness import Lab, Notebook
+from tests.browser.hosts import table_of
 from tests.browser.measuring import Clicks, Measured, no_model_call, streaming, time_keys
 
 pytestmark = pytest.mark.browser
@@ -28,16 +29,23 @@ slowed = torch.nn.modules.module.register_module_forward_pre_hook(slow)
 """
 FAST = "slowed.remove()"
 
-# Lets so many batches of a sweep through the last norm, and holds the next one until it is let through as well.
+# Lets so many batches of a sweep through the last norm, and holds the next one until it is let through as well. Each is
+# of one cell once the first few are known: on a fast machine one batch would be all that is left.
 HELD = """
 import threading, torch
+from patchwidgets.engine.replay import waves
+wave_seconds, waves._SECONDS, waves._LAST_SECONDS = (waves._SECONDS, waves._LAST_SECONDS), 0, 0
 gate = threading.Semaphore(0)
 def hold(module, args):
     if getattr(module, "name", None) == model.ln_final.name and threading.current_thread().name == "patchwidgets-sweep":
         gate.acquire()
 held = torch.nn.modules.module.register_module_forward_pre_hook(hold)
 """
-FREE = "(held.remove(), gate.release(10**6))"
+FREE = """
+held.remove()
+waves._SECONDS, waves._LAST_SECONDS = wave_seconds
+gate.release(10**6)
+"""
 
 # Keeps every text the progress line has shown, with how many cells the heatmap had coloured by then.
 WATCH = """() => {
@@ -92,11 +100,7 @@ def let_through(notebook: Notebook, least: int) -> None:
 
 def table(notebook: Notebook, view: str) -> list[list[str]]:
     """Return the texts of a heatmap's table of values, opened for the purpose."""
-    part(notebook, f"{view} .pw-textbutton").first.click()
-    rows = part(notebook, f"{view} .pw-table tbody tr").all()
-    texts = [row.locator("td:not(.pw-meancell)").all_inner_texts() for row in rows]
-    part(notebook, f"{view} .pw-textbutton").first.click()
-    return texts
+    return table_of(part(notebook, view))
 
 
 def check_drawn_values(notebook: Notebook, alone: tuple[int, ...] = (), of: str = "explorer.result") -> None:
@@ -136,7 +140,7 @@ def test_the_main_job(lab: Lab, measured: Measured) -> None:
         let_through(notebook, least)
         done = notebook.kernel_eval("explorer._run.done")
         expect(part(notebook, ".pw-x-progress-text")).to_contain_text(f"{done} of 52 cells")
-    notebook.kernel_eval(FREE)
+    notebook.kernel_eval(f"exec({FREE!r}, globals())")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
     seen = notebook.page.evaluate("seen")
     running = [picture for text, picture in seen if "left" in text]
