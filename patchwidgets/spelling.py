@@ -35,6 +35,15 @@ def signed(value: float, *, plus: bool = False) -> str:
     return sign + text
 
 
+def counted(number: int, name: str) -> str:
+    """Return a number with what it counts.
+
+    >>> counted(1, "cell"), counted(0, "cell")
+    ('1 cell', '0 cells')
+    """
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
 def ranges(indices: Sequence[int] | None) -> str:
     """Return indices, rising ones as ranges.
 

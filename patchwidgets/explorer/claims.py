@@ -18,3 +18,8 @@ class Claims:
             self._wanted[part] = run
         if before is not None and before not in self._wanted.values():
             before.cancel()
+
+    def under_way(self, part: str) -> Run | None:
+        """Return the run that a part wants, None once it is over."""
+        run = self._wanted.get(part)
+        return None if run is None or run.finished else run

@@ -176,8 +176,8 @@ class Controls:
         """Say whether there are settings to go back or forth to."""
         self.undo.disabled, self.redo.disabled = not undo, not redo
 
-    def show(self, run: Run | None) -> None:
-        """Show how far a run is; None shows an idle bar."""
+    def show(self, run: Run | None, beside: str = "") -> None:
+        """Show how far a run is, and what runs `beside` it; None shows an idle bar."""
         running = run is not None and not run.finished
         self.run.disabled, self.cancel.disabled = running, not running
         if run is None:
@@ -185,7 +185,7 @@ class Controls:
             self.progress.say("")
             return
         self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else int(run.complete)
-        self.progress.say(progress_of(run))
+        self.progress.say("; ".join(filter(None, [progress_of(run), "" if run.finished else beside])))
 
     def _site_changed(self, _change: object) -> None:
         """Offer the site's granularities; the one that was chosen stays where the site has it."""

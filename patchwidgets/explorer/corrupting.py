@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -15,9 +15,15 @@ from ..prompts import PromptPair
 from .form import Form
 from .ioi_kinds import SAME_ANSWER, WORDS, drawn, pairs_of
 from .kinds import Kind, Kinds, Look
+from .offers import token_of
 from .sets import IOI_TASKS
 from .settings import PROMPTS
 from .token_kinds import spelled, token_kinds
+
+_MADE = ("corrupted", "foil", "alignment")
+"""What every kind of names makes for itself, whatever is entered."""
+_ENTERED = (*PROMPTS, "alignment")
+"""What is entered of one pair, and does not matter to a dataset."""
 
 
 def kinds_asked(handle: ModelHandle, form: Form, settle: Callable[[], None]) -> Look:
@@ -30,6 +36,15 @@ def kinds_asked(handle: ModelHandle, form: Form, settle: Callable[[], None]) -> 
     return lambda stop: kinds_of(handle, form.chosen(asked), stop)
 
 
+def entered_now(handle: ModelHandle, form: Form) -> dict[str, Any] | None:
+    """Return what is entered now, for `Kinds.are_of`; None while what stands in a field cannot be read."""
+    try:
+        form.check()
+    except PatchError:
+        return None
+    return _by_token(handle, form.settings)
+
+
 def kinds_of(handle: ModelHandle, settings: dict[str, Any], stop: Callable[[], bool]) -> Kinds:
     """Return every kind of corruption of what is entered. Runs the model, until `stop()`.
 
@@ -40,10 +55,12 @@ def kinds_of(handle: ModelHandle, settings: dict[str, Any], stop: Callable[[], b
         if over["name"] not in IOI_TASKS.values():
             raise PatchError(f"the dataset {over['name']!r} has one kind of corruption; choose one of IOI.")
         tasks = {kind: {**settings, "dataset": {**over, "name": task}} for kind, task in IOI_TASKS.items()}
-        return Kinds([_of_names(kind, each) for kind, each in tasks.items()])
+        of = [_without(each, _ENTERED) for each in tasks.values()]
+        return Kinds([_of_names(kind, each) for kind, each in tasks.items()], of=of)
     clean = settings["clean"]
     if not isinstance(clean, str):
         raise PatchError("corruption kinds replace words of a text, and the clean prompt is token ids; type it.")
+    asked = settings
     if settings["answer"] is None:
         settings = {**settings, "answer": _first_choice(handle, clean)}
     why = ""
@@ -53,12 +70,22 @@ def kinds_of(handle: ModelHandle, settings: dict[str, Any], stop: Callable[[], b
         pairs, why = {}, f"The kinds of two names cannot be made: {error}"
     if not pairs:
         found = token_kinds(handle, settings, stop)
-        return Kinds(found.found, " ".join(filter(None, [why, found.told])))
+        return Kinds(found.found, " ".join(filter(None, [why, found.told])), [_by_token(handle, asked)])
     made = []
     for kind, pair in pairs.items():
         entered = {name: getattr(pair, name) for name in PROMPTS}
         made.append(_of_names(kind, {**settings, "alignment": None, **entered}, drawn(pair)))
-    return Kinds(made)
+    return Kinds(made, of=[_without(_by_token(handle, asked), _MADE)])
+
+
+def _by_token(handle: ModelHandle, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with answer and foil as token ids where each is one token: typed or picked, it is the same."""
+    found = {name: token_of(settings[name], handle) for name in ("answer", "foil")}
+    return {**settings, **{name: token for name, token in found.items() if token is not None}}
+
+
+def _without(settings: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}
 
 
 def _of_names(kind: str, settings: dict[str, Any], note: str = "") -> Kind:

@@ -28,7 +28,7 @@ from ..result import PatchResult
 from .against import Against
 from .choices import Choices
 from .claims import Claims
-from .corrupting import kinds_asked
+from .corrupting import entered_now, kinds_asked
 from .drawing import Drawing
 from .drilldown import Drilldown
 from .form import Form
@@ -113,8 +113,9 @@ class Explorer(HasShelf, w.VBox):
         self._shown: dict[str, Any] = {}  # The settings that the result on screen was asked by.
         self._saving = Saving(self._on_screen)
         self._multiples = Multiples(
-            lock, self._worker.submit, claims, lambda: kinds_asked(self._handle, form, self._pause.settle),
-            lambda kind: form.plan(kind.settings), lambda plan, kind: self._shelf.run_of(plan, kind.settings),
+            lock, self._worker.submit, claims, lambda: entered_now(self._handle, form),
+            lambda: kinds_asked(self._handle, form, self._pause.settle), lambda kind: form.plan(kind.settings),
+            lambda plan, kind: self._shelf.run_of(plan, kind.settings),
         )  # fmt: skip
         self._suggesting = Suggesting(
             self._handle, form.entry, form.aligning, lock, self._worker.submit, lambda: self._prompts_changed(True)
@@ -271,6 +272,7 @@ class Explorer(HasShelf, w.VBox):
                 self.settings = self._form.settings
             finally:
                 self._writing = False
+            self._multiples.compare()
 
     @t.validate("settings")
     def _check_settings(self, proposal: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,21 @@ class Kind:
 
 @dataclass(frozen=True)
 class Kinds:
-    """The kinds of a prompt or a dataset, in the order they are run; `told` says what they are and what is left out."""
+    """The kinds of a prompt or a dataset, in the order they are run.
+
+    Attributes:
+        found: the kinds.
+        told: what they are and what is left out.
+        of: what settings must hold to have these kinds; one of them is enough.
+    """
 
     found: list[Kind]
     told: str = ""
+    of: Sequence[Mapping[str, Any]] = ()
+
+    def are_of(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether whole settings of the Explorer have these kinds."""
+        return any(all(settings[name] == value for name, value in each.items()) for each in self.of)
 
 
 Stop = Callable[[], bool]

@@ -6,21 +6,21 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets as w
 
 from ..engine.plan import Plan
 from ..engine.run import Run
 from ..errors import PatchError, in_words
-from ..result import PatchResult
+from ..spelling import counted
 from ..views import Heatmap, label_columns
-from ..words import baselines, small_gaps
 from .claims import Claims
 from .counting import clean_alone, count
 from .entry_words import asked_of
 from .kinds import Kind, Kinds, Look
 from .live import LiveMap
+from .members import Member
 from .slots import plan_grid
 from .text import Line, close_all
 
@@ -30,50 +30,13 @@ _NARROWEST, _BESIDE, _CELL = 340, 90, 15
 """How wide a map is at least, in pixels, so that a prompt of some length need not be scrolled."""
 
 
-@dataclass(eq=False)
-class _Member:
-    """One kind's place: its map, and its run once it was started."""
-
-    kind: Kind
-    map: LiveMap
-    plan: Plan | None = None
-    run: Run | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether every cell is measured."""
-        return self.run is not None and self.run.finished and self.run.complete
-
-    @property
-    def result(self) -> PatchResult | None:
-        """What it found in the metric shown, once it is whole."""
-        if self.run is None or not self.whole:
-            return None
-        return self.run.snapshot().select(self.kind.settings["metric"])
-
-    @property
-    def counted(self) -> PatchResult | None:
-        """The same where its cells are counted with those of the others."""
-        result = self.result
-        return None if result is None or self.kind.uncounted or small_gaps(result) else result
-
-    @property
-    def note(self) -> str:
-        """What stands below its map once it is whole."""
-        result = self.result
-        if result is None:
-            return ""
-        why = self.kind.uncounted or ("there is no normalized effect" if small_gaps(result) else "")
-        left = [f"Not counted: {why}."] if why else []
-        return " ".join(filter(None, [self.kind.note, f"{baselines(result)}.", *small_gaps(result), *left]))
-
-
 class Multiples:
-    """The panel and its queue: one sweep after the other, each kept on the shelf.
+    """The panel and its queue: one sweep after the other, each kept on the shelf; none is begun while the map's runs.
 
-    `asked` reads what is entered now and returns what looks for its kinds, `plan` plans a kind's sweep and `begin`
-    starts it. Looking, `plan` and `begin` ask the model: `submit` does a task on the Explorer's worker thread, `lock`
-    is the Explorer's. A sweep that the map shows as well goes on when it is cancelled here.
+    `entered` gives the settings entered now, None where they cannot be read. `asked` reads them and returns what looks
+    for their kinds, `plan` plans a kind's sweep and `begin` starts it. Looking, `plan` and `begin` ask the model:
+    `submit` does a task on the Explorer's worker thread, `lock` is the Explorer's. A sweep that the map shows as well
+    goes on when it is cancelled here.
     """
 
     def __init__(
@@ -81,13 +44,15 @@ class Multiples:
         lock: threading.RLock,
         submit: Callable[[Callable[[], None]], None],
         claims: Claims,
+        entered: Callable[[], dict[str, Any] | None],
         asked: Callable[[], Look],
         plan: Callable[[Kind], Plan],
         begin: Callable[[Plan, Kind], Run],
     ) -> None:
         self._lock, self._submit, self._claims = lock, submit, claims
-        self._entered, self._plan, self._begin = asked, plan, begin
-        self._members: list[_Member] = []
+        self._entered, self._look, self._plan, self._begin = entered, asked, plan, begin
+        self._kinds = Kinds([])
+        self._members: list[Member] = []
         self._asked: object | None = None  # The request whose kinds are looked for.
         self._refused: dict[str, list[str]] = {}
         self._stopped = True
@@ -124,7 +89,7 @@ class Multiples:
         """Run every kind of what is entered now; those that are on the shelf come at once."""
         self.cancel()
         try:
-            look = self._entered()
+            look = self._look()
         except PatchError as error:
             with self._lock:
                 self._close()
@@ -153,6 +118,16 @@ class Multiples:
                 self._sum_up()
             self._arrange()
 
+    def compare(self) -> None:
+        """Dim what is of other settings than those entered now, and say so; or show it as ever again."""
+        with self._lock:
+            entered, kinds = self._entered(), self._kinds
+            stale = bool(kinds.found) and (entered is None or not kinds.are_of(entered))
+            for part in (self.told, self.maps, self.summary):
+                (part.add_class if stale else part.remove_class)("pw-x-stale")
+            of = asked_of(kinds.found[0].settings) if kinds.found else ""
+            self.about.say(f"Not of what is entered now: {of}" if stale else of)
+
     def close(self) -> None:
         """Cancel, and take the maps away."""
         self.cancel()
@@ -161,9 +136,10 @@ class Multiples:
 
     def _close(self) -> None:
         close_all(self.maps.children)
-        self._members, self._refused, self.maps.children, self._left = [], {}, (), 0
-        for line in (self.error, self.about, self.chosen):
+        self._kinds, self._members, self._refused, self.maps.children, self._left = Kinds([]), [], {}, (), 0
+        for line in (self.error, self.chosen):
             line.say("")
+        self.compare()
 
     def _find(self, asked: object, look: Look) -> None:
         """Look for the kinds and start the first. On the worker thread."""
@@ -177,10 +153,11 @@ class Multiples:
                 return
             self._asked, self._stopped = None, not kinds.found
             self._say(told)
-            self.about.say(asked_of(kinds.found[0].settings) if kinds.found else "")
+            self._kinds = kinds
+            self.compare()
             self.chosen.say(kinds.told)
             group = uuid.uuid4().hex
-            self._members = [_Member(kind, LiveMap(group, compact=True, normalized=True)) for kind in kinds.found]
+            self._members = [Member(kind, LiveMap(group, compact=True, normalized=True)) for kind in kinds.found]
             for member in self._members:
                 member.map.view.on_select(self._select)
             self.summary.group = group
@@ -193,7 +170,7 @@ class Multiples:
     def _place(self) -> None:
         """Put the members' maps on the page, and take away those of members that are gone."""
         placed = {card.children[0]: card for card in self.maps.children}
-        cards = [placed.pop(member.map.view, None) or _card(member) for member in self._members]
+        cards = [placed.pop(member.map.view, None) or member.card() for member in self._members]
         self.maps.children = cards
         close_all(placed.values())
         self._sum_up()
@@ -204,10 +181,15 @@ class Multiples:
             runs = [each.run for each in self._members]
             if any(run is not None and not run.finished for run in runs):
                 return
+            map_run = self._claims.under_way("map")
             member = next((each for each in self._members if each.run is None), None)
             if member is None or self._stopped:
                 self._stopped = self._asked is None
                 self._sum_up()
+                return
+            if map_run is not None:
+                self._sum_up()
+                map_run.subscribe(self._map_over)
                 return
         try:
             plan = self._plan(member.kind)
@@ -230,7 +212,12 @@ class Multiples:
             self._sum_up()
         run.subscribe(lambda each, _: self._arrived(member, each))
 
-    def _left_out(self, member: _Member, error: Exception) -> None:
+    def _map_over(self, run: Run, _cells: object) -> None:
+        """Go on when the map's sweep is over. On that sweep's thread."""
+        if run.finished:
+            self._submit(self._next)
+
+    def _left_out(self, member: Member, error: Exception) -> None:
         """Say why a kind cannot be run, take its map away, and go on. On the worker thread."""
         told = _why(error, "a sweep of a corruption kind could not be begun")
         with self._lock:
@@ -241,12 +228,12 @@ class Multiples:
             self._place()
         self._submit(self._next)
 
-    def _refuse(self, member: _Member, told: str) -> None:
+    def _refuse(self, member: Member, told: str) -> None:
         """Say what is wrong with a kind; what is wrong with several is said once."""
         self._refused.setdefault(told, []).append(member.kind.name)
         self.error.say(" ".join(f"{', '.join(names)}: {why}" for why, names in self._refused.items()))
 
-    def _arrived(self, member: _Member, run: Run) -> None:
+    def _arrived(self, member: Member, run: Run) -> None:
         """Go on when a sweep is over. On the sweep's thread."""
         if not run.finished:
             return
@@ -273,9 +260,7 @@ class Multiples:
             self._arrange()
             kinds = [(member.plan, member.counted) for member in self._members]
             found = [(plan, result) for plan, result in kinds if plan is not None and result is not None]
-            done = sum(member.whole for member in self._members)
-            asked = len(kinds) + self._left
-            progress = f"{'Cancelled: ' if self._left else ''}{done} of {asked} kinds are done." if done < asked else ""
+            progress = self._progress()
             if not found:
                 looking = "Measuring \u2026" if self._asked is not None else ""
                 none = "None of the kinds can be counted." if kinds and not progress else ""
@@ -283,14 +268,24 @@ class Multiples:
                 self.told.say(looking or progress or none)
                 return
             least, moved = self.threshold.value, found[0][1].direction.moved
-            counted, grid = count(found, least), plan_grid(found[0][0])
+            tally, grid = count(found, least), plan_grid(found[0][0])
             self.summary.show(
-                grid.rows, clean_alone(grid.columns), normalized=counted.shares, effect=counted.hits,
-                patched=counted.reached, status=counted.status, marks=counted.marks, row_title=grid.row_title,
-                row_keys=grid.row_keys, col_keys=grid.links, words=counted.words(least, moved), quantity="normalized",
+                grid.rows, clean_alone(grid.columns), normalized=tally.shares, effect=tally.hits,
+                patched=tally.reached, status=tally.status, marks=tally.marks, row_title=grid.row_title,
+                row_keys=grid.row_keys, col_keys=grid.links, words=tally.words(least, moved), quantity="normalized",
                 limit=1.0, state="done" if self._stopped else "running",
             )  # fmt: skip
-            self.told.say(" ".join(filter(None, [progress, counted.summary(least, moved)])))
+            self.told.say(" ".join(filter(None, [progress, tally.summary(least, moved)])))
+
+    def _progress(self) -> str:
+        """Return how many kinds are done and whether the next waits; "" once all are done."""
+        done, asked = sum(member.whole for member in self._members), len(self._members) + self._left
+        if done == asked:
+            return ""
+        running = any(member.run is not None and not member.run.finished for member in self._members)
+        waits = not (self._stopped or running) and self._claims.under_way("map") is not None
+        told = f"{done} of {counted(asked, 'kind')} {'is' if done == 1 else 'are'} done"
+        return f"{'Cancelled: ' if self._left else ''}{told}{'; the map goes first' if waits else ''}."
 
     def _select(self, row: int, col: int) -> None:
         """Mark a cell in every map."""
@@ -305,9 +300,3 @@ def _why(error: Exception, failed: str) -> str:
     if not isinstance(error, PatchError):
         _LOG.error(failed, exc_info=error)
     return in_words(error)
-
-
-def _card(member: _Member) -> w.VBox:
-    card = w.VBox([member.map.view])
-    card.add_class("pw-x-card")
-    return card

@@ -55,7 +55,7 @@ def offer(entry: PromptEntry, offers: Offers, handle: ModelHandle) -> None:
             best = likeliest(offers, name, entry.answer.value, handle)
             if best is not None:
                 choice.set(*best)
-        choice.offer(top, _token(choice.value, handle))
+        choice.offer(top, token_of(choice.value, handle))
     answers, foils = (_tokens(choice.value, handle) for choice in (entry.answer, entry.foil))
     entry.tell(verdict(handle, offers.rows, answers, foils), stated(offers.pair))
     for name, row in zip(("answer", "foil"), offers.rows, strict=True):
@@ -67,17 +67,17 @@ def offer(entry: PromptEntry, offers: Offers, handle: ModelHandle) -> None:
 
 def likeliest(offers: Offers, name: str, answer: Answer | None, handle: ModelHandle) -> tuple[int, str] | None:
     """Return the token the model itself would choose as answer, or as foil beside an answer; None for none."""
-    top, avoid = (offers.clean, None) if name == "answer" else (offers.corrupted, _token(answer, handle))
+    top, avoid = (offers.clean, None) if name == "answer" else (offers.corrupted, token_of(answer, handle))
     return next(((i, text) for i, text, _ in top if i != avoid), None)
 
 
 def _tokens(value: Answer | None, handle: ModelHandle) -> list[int]:
     """Return the ids of an answer's tokens, any of which is meant; none where one of them is no single token."""
-    ids = [_token(each, handle) for each in (value if isinstance(value, tuple) else (value,))]
+    ids = [token_of(each, handle) for each in (value if isinstance(value, tuple) else (value,))]
     return [] if None in ids else [token for token in ids if token is not None]
 
 
-def _token(value: Answer | None, handle: ModelHandle) -> int | None:
+def token_of(value: Answer | None, handle: ModelHandle) -> int | None:
     """Return the id of an answer or foil when it is one token that the model knows, else None."""
     if not isinstance(value, str):
         return value if isinstance(value, int) else None

@@ -34,6 +34,7 @@ from .slots import first_status, plan_grid, shows_all_tokens, unavailable_words,
 from .text import Line
 
 _NO_CELLS = np.empty(0, dtype=np.int64)
+_BESIDE = "a corruption kind is measured as well"
 
 
 class Screen:
@@ -189,7 +190,7 @@ class Screen:
                 return
             # Read first: what the run says of itself after this is whole, and an error it ended with is known.
             finished = run.finished
-            self._controls.show(run)
+            self._tell_progress(run)
             if run.error is not None:
                 self.error.say(in_words(run.error))
                 return
@@ -206,6 +207,21 @@ class Screen:
             grown, self._pairs = result.n > self._pairs, result.n
             if self._chosen and (finished or grown or np.isin(self._chosen, cells).any()):
                 self._tell_chosen(result)
+
+    def _tell_progress(self, run: Run) -> None:
+        """Tell how far the run is, and that it shares the model while it does."""
+        kind = self._claims.under_way("kinds")
+        if kind is None or kind is run:
+            self._controls.show(run)
+        else:
+            self._controls.show(run, _BESIDE)
+            kind.subscribe(self._kind_over)
+
+    def _kind_over(self, kind: Run, _cells: object) -> None:
+        """Tell no more of a corruption kind that is over. On that kind's thread."""
+        with self._lock:
+            if kind.finished and self.run is not None:
+                self._tell_progress(self.run)
 
     def _tell(self, result: PatchResult) -> None:
         clean, corrupted = float(result.data["clean"][0]), float(result.data["corrupted"][0])

@@ -11,7 +11,7 @@ import patchwidgets as pw
 from patchwidgets import generators
 from patchwidgets.engine import sweep
 from patchwidgets.engine.handle import handle_of
-from patchwidgets.explorer import form
+from patchwidgets.explorer import corrupting, form
 from patchwidgets.explorer.ioi_kinds import pairs_of
 from patchwidgets.explorer.worker import Deadline
 from patchwidgets.generators import IOI_KINDS
@@ -154,9 +154,9 @@ def shared(model, explorer, gate):
     pair = pairs_of(handle_of(model), CLEAN, " Mary")["replace"]
     explorer.settings = {"corrupted": pair.corrupted, "answer": pair.answer, "foil": pair.foil}
     explorer.wait()
-    explorer.run()
     explorer._multiples.start.click()
     explorer._worker.wait(Deadline(None))
+    explorer.run()
     assert explorer._multiples.run is explorer._run
     return explorer
 
@@ -276,3 +276,132 @@ def test_closing_ends_it(explorer, brake):
     explorer.close()
     brake.off()
     assert explorer._multiples._members == []
+
+
+def dimmed(panel) -> list[bool]:
+    return ["pw-x-stale" in part._dom_classes for part in (panel.maps, panel.summary, panel.told)]
+
+
+def refused_field(explorer):
+    explorer._controls.subsets.fields["layers"].value = "99"
+
+
+CHANGES = [
+    {"site": "mlp_out"},
+    {"direction": "noise"},
+    {"metric": "prob"},
+    {"intervention": "zero"},
+    {"layers": [1, 2]},
+    {"answer": " John"},
+    {"clean": CLEAN.replace("store", "park"), "corrupted": CLEAN.replace("Mary", "Anna").replace("store", "park")},
+    {"dataset": {"name": "IOI, ABA", "n": 4, "seed": 0}},
+]
+
+
+def test_kinds_are_dimmed_while_they_are_not_of_what_is_entered(explorer):
+    panel, asked = explorer._multiples, explorer.settings
+    panel.start.click()
+    explorer.wait()
+    assert dimmed(panel) == [False] * 3
+    about = panel.about.value
+    for change in CHANGES:
+        explorer.settings = change
+        explorer.wait()
+        assert dimmed(panel) == [True] * 3, change
+        assert panel.about.value == f"Not of what is entered now: {about}"
+        explorer.settings = asked
+        explorer.wait()
+        assert dimmed(panel) == [False] * 3, change
+        assert panel.about.value == about
+    refused_field(explorer)
+    assert dimmed(panel) == [True] * 3
+    explorer._controls.subsets.fields["layers"].value = ""
+    assert dimmed(panel) == [False] * 3
+    other_site(explorer)
+    panel.start.click()
+    explorer.wait()
+    assert dimmed(panel) == [False] * 3
+
+
+def test_what_a_kind_does_not_read_dims_nothing(explorer):
+    """The kinds of two names make their corrupted prompts themselves; those of a dataset have no one pair."""
+    panel = explorer._multiples
+    panel.start.click()
+    explorer.wait()
+    explorer.settings = {"corrupted": CLEAN.replace("Mary", "Kate"), "foil": " Kate"}
+    explorer.wait()
+    assert dimmed(panel) == [False] * 3
+    explorer.settings = {"dataset": {"name": "IOI, ABA", "n": 4, "seed": 0}}
+    explorer.wait()
+    panel.start.click()
+    explorer.wait()
+    explorer.settings = {"dataset": {"name": "IOI, CDD", "n": 4, "seed": 0}}
+    explorer.wait()
+    assert dimmed(panel) == [False] * 3
+    explorer.settings = {"dataset": {"name": "IOI, CDD", "n": 5, "seed": 0}}
+    explorer.wait()
+    assert dimmed(panel) == [True] * 3
+
+
+def test_kinds_of_replaced_tokens_are_of_the_pair_as_well(model):
+    explorer = pw.explore(model, pw.preset("Capitals").pair)
+    explorer.wait()
+    panel = explorer._multiples
+    panel.start.click()
+    explorer.wait()
+    assert dimmed(panel) == [False] * 3
+    explorer.settings = {"corrupted": "The capital of Spain is", "foil": " Madrid"}
+    explorer.wait()
+    assert dimmed(panel) == [True] * 3
+    explorer._shelf.step(-1)
+    explorer.wait()
+    assert dimmed(panel) == [False] * 3
+    explorer.close()
+
+
+def test_kinds_that_are_found_after_a_change_are_dimmed_at_once(explorer, hold):
+    looking = hold(corrupting, "pairs_of")
+    explorer._multiples.start.click()
+    looking.until_reached()
+    other_site(explorer)
+    looking.let_go()
+    explorer.wait()
+    assert dimmed(explorer._multiples) == [True] * 3
+    assert [member.whole for member in explorer._multiples._members] == [True] * 6
+
+
+def test_the_map_says_that_a_kind_is_measured_as_well_and_goes_before_the_next(explorer, gate):
+    explorer._live = True
+    panel, progress = explorer._multiples, explorer._controls.progress
+    panel.start.click()
+    explorer._worker.wait(Deadline(None))
+    other_site(explorer)
+    assert progress.value == "0 of 52 cells, starting; a corruption kind is measured as well"
+    kind, run = panel.run, explorer._run
+    held = threading.Event()
+    run.subscribe(lambda *_: held.wait(60))
+    gate.set()
+    kind.wait()
+    explorer._worker.wait(Deadline(None))
+    assert "as well" not in progress.value
+    assert panel.run is kind
+    assert "1 of 6 kinds is done; the map goes first." in panel.told.value
+    held.set()
+    explorer.wait()
+    assert "Cells found by 5 kinds" in panel.told.value
+    assert [member.whole for member in panel._members] == [True] * 6
+
+
+def test_kinds_that_wait_for_the_map_can_be_cancelled(explorer, gate):
+    explorer.run()
+    panel = explorer._multiples
+    panel.start.click()
+    explorer._worker.wait(Deadline(None))
+    assert panel.run is None
+    assert panel.told.value == "0 of 6 kinds are done; the map goes first."
+    panel.stop.click()
+    assert panel.told.value == "Cancelled: 0 of 6 kinds are done."
+    gate.set()
+    explorer.wait()
+    assert panel._members == []
+    assert len(explorer.shelf) == 1
