@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..spelling import isolated, shown_text, shown_token
+from ..spelling import counted, isolated, shown_text, shown_token
 from ..words import meaning
 from .controls import METRIC_LABELS
 from .kept import Entry
@@ -30,17 +30,18 @@ def detail_of(entry: Entry) -> str:
         [f"mean over {entry.whole.n} pairs of {over['name']}"]
         if over
         else [
-            isolated(shown_text(text)) if isinstance(text, str) else f"{len(text)} ids"
+            isolated(shown_text(text)) if isinstance(text, str) else counted(len(text), "id")
             for text in (settings["clean"], settings["corrupted"])
         ]
     )
     parts = [
         *([str(p["model"])] if entry.foreign else []),
+        f"kind: {entry.kind}" if entry.kind else "",
         settings["direction"],
         *told(settings),
         METRIC_LABELS.get(settings["metric"], settings["metric"]),
         "" if over else " over ".join(targets),
-        f"{cells} cell{'s' if cells != 1 else ''} in {entry.run.seconds:.1f} s",
+        f"{counted(cells, 'cell')} in {entry.run.seconds:.1f} s",
         clock(entry.at),
         " / ".join(prompts),
     ]
@@ -50,7 +51,7 @@ def detail_of(entry: Entry) -> str:
 def asked_of(settings: Mapping[str, Any]) -> str:
     """Return what settings ask and of which prompts: "resid_pre, denoise, logit difference: When Mary and John ..."."""
     over, clean = settings.get("dataset"), settings["clean"]
-    prompt = f"{len(clean)} ids"
+    prompt = counted(len(clean), "id")
     if isinstance(clean, str):
         prompt = isolated(shown_text(clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]}\u2026"))
     what = [settings["site"], settings["direction"], *told(settings)]

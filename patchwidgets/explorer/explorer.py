@@ -115,7 +115,7 @@ class Explorer(HasShelf, w.VBox):
         self._multiples = Multiples(
             lock, self._worker.submit, claims, lambda: entered_now(self._handle, form),
             lambda: kinds_asked(self._handle, form, self._pause.settle), lambda kind: form.plan(kind.settings),
-            lambda plan, kind: self._shelf.run_of(plan, kind.settings),
+            lambda plan, kind: self._shelf.run_of(plan, kind.settings, kind.name),
         )  # fmt: skip
         self._suggesting = Suggesting(
             self._handle, form.entry, form.aligning, lock, self._worker.submit, lambda: self._prompts_changed(True)

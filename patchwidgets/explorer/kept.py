@@ -37,6 +37,7 @@ class Entry:
         settings: those that bring it back; its metric is the one that was shown last.
         plan: None for a run that this Explorer's model does not answer for; `foreign` then says why.
         at: when it was begun, in seconds since 1970.
+        kind: the kind of corruption it was run as, "" where it was not run as one.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Entry:
     run: Run
     at: float
     foreign: str = ""
+    kind: str = ""
 
     @cached_property
     def whole(self) -> PatchResult:
@@ -80,16 +82,23 @@ class Kept:
         return entry.run if entry is not None and entry.run.complete else None
 
     def put(
-        self, plan: Plan | None, settings: dict[str, Any], run: Run, *, at: float | None = None, foreign: str = ""
+        self,
+        plan: Plan | None,
+        settings: dict[str, Any],
+        run: Run,
+        *,
+        at: float | None = None,
+        foreign: str = "",
+        kind: str = "",
     ) -> None:
         """Keep a run; the oldest goes when there are too many. A run that is kept already gets the new settings."""
         key = ("foreign", self._count) if plan is None else key_of(plan)
         old = self._runs.get(key)
         if old is not None and old.run is run:
-            self._runs[key] = replace(old, settings=settings)
+            self._runs[key] = replace(old, settings=settings, kind=kind or old.kind)
             return
         self._count += 1
-        self._runs[key] = Entry(self._count, settings, plan, run, time.time() if at is None else at, foreign)
+        self._runs[key] = Entry(self._count, settings, plan, run, time.time() if at is None else at, foreign, kind)
         self._runs.move_to_end(key)
         for idle in [each for each, entry in self._runs.items() if entry.run.finished and not entry.run.complete]:
             if idle != key:

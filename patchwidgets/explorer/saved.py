@@ -49,6 +49,7 @@ class Saved:
     result: PatchResult
     seconds: float
     at: float
+    kind: str = ""
 
 
 class FinishedRun(Run):
@@ -89,7 +90,9 @@ def write_shelf(entries: Sequence[Entry], folder: Path) -> Path:
             result = entry.whole
             file = f"{entry.number:03d}-{entry.settings['site']}-{entry.settings['direction']}.nc"
             result.save(partial / file)
-            listed.append({"file": file, "settings": entry.settings, "seconds": entry.run.seconds, "at": entry.at})
+            kind = {"kind": entry.kind} if entry.kind else {}
+            told = {"file": file, "settings": entry.settings, "seconds": entry.run.seconds, "at": entry.at, **kind}
+            listed.append(told)
         index = {"format": FORMAT, "entries": listed}
         (partial / INDEX).write_text(as_json(index), encoding="utf-8")
     return folder
@@ -126,6 +129,8 @@ def _read(folder: Path, entry: Mapping[str, Any]) -> Saved:
         raise FileError(f"{path!r} is damaged: the times of {file!r} are no numbers. {_OURS}")
     if not all(0 <= number < _LONG for number in numbers):  # type: ignore[operator]
         raise FileError(f"{path!r} is damaged: the times of {file!r} cannot be. {_OURS}")
+    if not isinstance(entry.get("kind", ""), str):
+        raise FileError(f"{path!r} is damaged: the kind of {file!r} is no text. {_OURS}")
     result = PatchResult.load(folder / file)
     try:
         other = _other(settings, result)
@@ -133,7 +138,8 @@ def _read(folder: Path, entry: Mapping[str, Any]) -> Saved:
         raise FileError(f"{str(folder / file)!r} lacks {error} in its origin. {_OURS}") from error
     if other:
         raise FileError(f"{path!r} is damaged: by its settings {file!r} has another {other} than by itself. {_OURS}")
-    return Saved(settings, result, float(numbers[0]), float(numbers[1]))  # type: ignore[arg-type]
+    seconds, at = map(float, numbers)  # type: ignore[arg-type]
+    return Saved(settings, result, seconds, at, entry.get("kind", ""))
 
 
 def _other(settings: Mapping[str, Any], result: PatchResult) -> str:

@@ -55,13 +55,13 @@ class Shelf:
         """Whether there is a run of a plan, complete or on its way."""
         return self._kept.get(key_of(plan)) is not None
 
-    def run_of(self, plan: Plan, settings: dict[str, Any]) -> Run:
-        """Return the run of a plan: the one that is kept, or one that is started now."""
+    def run_of(self, plan: Plan, settings: dict[str, Any], kind: str = "") -> Run:
+        """Return the run of a plan: the one that is kept, or one that is started now; `kind` is a corruption's name."""
         run = self._kept.get(key_of(plan))
         if run is None:
             run = start_in_blocks(self._handle, plan, self._form.prompts_of)
             run.subscribe(self._ended)
-        self._kept.put(plan, settings, run)
+        self._kept.put(plan, settings, run, kind=kind)
         return run
 
     def shown(self, settings: dict[str, Any], run: Run | None) -> None:
@@ -175,7 +175,8 @@ class Shelf:
             new = [entry for entry in made if not self._has(entry)]
             fit = new[: self._kept.room]
             for entry in reversed(fit):
-                self._kept.put(entry.plan, entry.settings, entry.run, at=entry.at, foreign=entry.foreign)
+                told = {"at": entry.at, "foreign": entry.foreign, "kind": entry.kind}
+                self._kept.put(entry.plan, entry.settings, entry.run, **told)
             self.refresh()
             if len(fit) < len(new):
                 self.say(f"The newest {len(fit)} of {len(new)} saved runs are here; the shelf holds no more.")
@@ -185,7 +186,8 @@ class Shelf:
         """Return what is saved as an entry that can be told in words; FileError where it is of another make."""
         try:
             plan, why = planned(saved.settings, saved.result, self._handle, self._form)
-            entry = Entry(0, saved.settings, plan, FinishedRun(saved.result, saved.seconds), saved.at, why)
+            run = FinishedRun(saved.result, saved.seconds)
+            entry = Entry(0, saved.settings, plan, run, saved.at, why, saved.kind)
             _ = name_of(entry), detail_of(entry)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
             raise FileError(

@@ -405,3 +405,39 @@ def test_kinds_that_wait_for_the_map_can_be_cancelled(explorer, gate):
     explorer.wait()
     assert panel._members == []
     assert len(explorer.shelf) == 1
+
+
+def begun(explorer):
+    """Return what the shelf's lines begin with, the oldest first."""
+    return [entry["detail"].split(" \u00b7 ")[0] for entry in reversed(explorer._shelf.view.entries)]
+
+
+def test_the_shelf_names_the_kinds(model, explorer, tmp_path):
+    explorer._multiples.start.click()
+    explorer.wait()
+    kinds = [f"kind: {kind}" for kind in IOI_KINDS]
+    assert begun(explorer) == kinds
+    explorer.run()
+    explorer.wait()
+    assert begun(explorer) == [*kinds, "denoise"]
+    explorer._shelf.view._handle({"type": "show", "id": 2})
+    explorer.wait()
+    assert begun(explorer) == [*kinds, "denoise"]
+    folder = explorer.save_shelf(tmp_path / "shelf")
+    other = pw.explore(model)
+    other.wait()
+    other.load_shelf(folder)
+    assert begun(other) == [*kinds, "denoise"]
+    other.close()
+
+
+def test_a_run_of_the_map_that_is_a_kind_too_gets_its_name(model):
+    explorer = pw.explore(model, pw.preset("Capitals").pair)
+    explorer.run()
+    explorer.wait()
+    assert begun(explorer) == ["denoise"]
+    explorer._multiples.start.click()
+    explorer.wait()
+    assert begun(explorer)[0] == "kind: as entered"
+    assert len(set(begun(explorer))) == len(explorer.shelf) == 3
+    explorer.close()

@@ -537,6 +537,7 @@ def _damage(folder):
         (lambda f: _index(f, lambda i: i["entries"][0].update(file="../x.nc")), "is no name of a result"),
         (lambda f: _index(f, lambda i: i["entries"][0]["settings"].update(more=1)), "are not the Explorer's"),
         (lambda f: _index(f, lambda i: i["entries"][0].update(seconds="1")), "are no numbers"),
+        (lambda f: _index(f, lambda i: i["entries"][0].update(kind=1)), "is no text"),
         (
             lambda f: _index(f, lambda i: i["entries"][0]["settings"].update(site="z")),
             "has another site than by itself",
