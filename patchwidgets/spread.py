@@ -56,7 +56,7 @@ def spread_of(result: PatchResult, quantity: str = "normalized") -> Spread | Non
     low, high = _bounds(result, quantity)
     implied = result.data["status"].values.reshape(-1) == STATUSES[IMPLIED]
     low, high = np.where(implied, np.nan, low), np.where(implied, np.nan, high)
-    error = _resolved(result, quantity)
+    error = resolved_from(result, quantity)
     return Spread(low, high, (low <= error) & (high >= -error), result.n, quantity)
 
 
@@ -95,8 +95,8 @@ def _bounds(result: PatchResult, quantity: str) -> tuple[np.ndarray, np.ndarray]
     return found[0], found[1]
 
 
-def _resolved(result: PatchResult, quantity: str) -> float:
-    """Return the size below which a mean may be rounding, in the unit of `quantity`."""
+def resolved_from(result: PatchResult, quantity: str) -> float:
+    """Return the size from which an effect is more than rounding, in the unit of `quantity`."""
     gap = float(result.data["clean"].values[0]) - float(result.data["corrupted"].values[0])
     error = tolerance(result.provenance["dtype"], gap)
     return error / abs(gap) if quantity == "normalized" and gap else error

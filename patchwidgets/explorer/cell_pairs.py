@@ -8,9 +8,9 @@ from .. import words
 from ..engine.plan import Plan
 from ..grid import ELLIPSIS, Grid
 from ..prompts import EncodedPair
-from ..result import PatchResult
-from ..spelling import joined_text, shown_text, shown_token, signed
-from ..spread import CONFIDENCE, drawn_how, of_cell, pair_gaps
+from ..result import IMPLIED, STATUSES, PatchResult
+from ..spelling import counted, joined_text, minus, shown_text, shown_token, signed
+from ..spread import CONFIDENCE, drawn_how, of_cell, pair_gaps, resolved_from
 from ..views import PairStrip
 
 
@@ -45,19 +45,28 @@ class CellPairs:
         ]
         known, mean = np.isfinite(low), float(values.mean())
         sure = f"{CONFIDENCE:.0%} interval {signed(low)} to {signed(high)} ({drawn_how(len(values))})"
-        above = int((values > 0).sum())
         self.view.show(
             pairs,
-            title=f"{where}: its {len(values)} pairs",
+            title=f"{where}: its {counted(len(values), 'pair')}",
             unit=f"effect ({words.unit(result.metrics[0])})" if raw else f"{result.direction.moved}, of the mean gap",
             own=f"{result.direction.moved}, of its own gap",
             mean=mean,
             low=float(low) if known else None,
             high=float(high) if known else None,
-            note=f"Mean {signed(mean)}; {sure if known else _UNBOUNDED}. Above 0 in {above} of {len(values)} pairs. "
+            note=f"Mean {signed(mean)}; {sure if known else _UNBOUNDED}. {_above(result, values, flat, raw)} "
             f"{_RAW if raw else _divided(result)} {_OPENED}",
             selected=max(0, self.view.selected),
         )
+
+
+def _above(result: PatchResult, values: np.ndarray, flat: int, raw: bool) -> str:
+    """Return in how many pairs the effect is above 0, and in how many it may be rounding; an implied 0 is exact."""
+    least = resolved_from(result, "effect" if raw else "normalized")
+    told = f"Above 0 in {int((values > least).sum())} of {counted(len(values), 'pair')}"
+    unresolved = int((np.abs(values) <= least).sum())
+    if not unresolved or result.data["status"].values.reshape(-1)[flat] == STATUSES[IMPLIED]:
+        return f"{told}."
+    return f"{told}; in {unresolved} the effect is below {minus(f'{least:.1g}')} and not resolved."
 
 
 def _mean_gap(result: PatchResult) -> float:

@@ -64,6 +64,28 @@ def test_means_and_intervals_are_those_of_single_pairs(model, many, select):
     assert many.selection.iloc[0].ci_low == pytest.approx(low[2, 10], abs=1e-4)
 
 
+def test_a_pair_counts_as_above_0_where_its_effect_is_resolved(many, select):
+    many.run()
+    result = many.wait()
+    gap = float(result.data["clean"].values[0] - result.data["corrupted"].values[0])
+    each = (result.data["patched_pairs"].values[0] - result.data["corrupted_pairs"].values[0][:, None, None]) / gap
+    view, strip = many._screen.map.view, many._screen.pairs.view
+    rounded = each[:, 0, 11]
+    assert (rounded != 0).any()
+    assert np.abs(rounded).max() < 1e-4
+    select(view, 0, 11)
+    assert "Above 0 in 0 of 10 pairs; in 10 the effect is below 0.0001 and not resolved. " in strip.note
+    some = each[:, 3, 12]
+    select(view, 3, 12)
+    above, unresolved = int((some > 1e-4).sum()), int((np.abs(some) <= 1e-4).sum())
+    assert above and unresolved
+    told = f"Above 0 in {above} of 10 pairs; in {unresolved} the effect is below 0.0001 and not resolved. "
+    assert told in strip.note
+    select(view, 0, 3)
+    assert view.array("status")[0, 3] == 1
+    assert "Above 0 in 0 of 10 pairs. " in strip.note
+
+
 def test_a_pair_of_the_strip_opens_the_cell_in_that_pair(many, select):
     many.run()
     many.wait()
