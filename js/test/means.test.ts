@@ -8,8 +8,8 @@ const bars = (root: Element, css: string, along: "width" | "height") =>
 
 test("the kernel's means are bars beside the rows and below the columns, and numbers", () => {
   const { root } = mount(heatmapState(means));
-  expect(bars(root, ".pw-rowmeans", "width")).toEqual(["14px", "7px", ""]);
-  expect(bars(root, ".pw-colmeans", "height")).toEqual(["3.3px", "6.5px", "13px", "9.8px"]);
+  expect(bars(root, ".pw-rowmeans", "width")).toEqual(["7px", "3.5px", ""]);
+  expect(bars(root, ".pw-colmeans", "height")).toEqual(["1.3px", "2.6px", "5.2px", "3.9px"]);
   expect(root.querySelector(".pw-rowmeans")!.textContent).toBe("0.500.25");
   expect([...root.querySelectorAll(".pw-key dt")].map((dt) => dt.textContent)).toContain("mean");
 });
@@ -35,6 +35,17 @@ test("they come with the cells", async () => {
   ]); // prettier-ignore
   await nextFrame();
   expect(bars(root, ".pw-rowmeans", "width")).toEqual(["14px", "3.5px", "10.5px"]);
+});
+
+test("a bar is as long as its mean is of the colours' end, and no longer than that", () => {
+  const noise = { row_means: Float32Array.of(1e-8, 2e-8, 0), col_means: Float32Array.of(1e-8, 0, 3e-8, 0) };
+  const { root } = mount(heatmapState(noise));
+  expect(new Set([...bars(root, ".pw-rowmeans", "width"), ...bars(root, ".pw-colmeans", "height")])).toEqual(
+    new Set(["0px"]),
+  );
+  const far = mount(heatmapState({ ...means, limit: 0.4 }));
+  expect(bars(far.root, ".pw-rowmeans", "width")).toEqual(["14px", "8.8px", ""]);
+  expect(bars(far.root, ".pw-colmeans", "height")).toEqual(["3.3px", "6.5px", "13px", "9.8px"]);
 });
 
 test("small maps and maps without them show none", () => {

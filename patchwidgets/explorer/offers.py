@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from ..answers import Answer, single
 from ..engine.handle import ModelHandle
 from ..engine.inspect import top_tokens
 from ..prompts import EncodedPair
+from ..spelling import shown_token
 from .nearest import NearWord, near_words, with_space
 from .prompts import PromptEntry, TokenChoice
 from .varying import stated
@@ -49,20 +51,37 @@ def make_offers(handle: ModelHandle, pair: EncodedPair) -> Offers:
 
 def offer(entry: PromptEntry, offers: Offers, handle: ModelHandle) -> None:
     """Offer the tokens beside the fields; where the person has chosen none, choose the likeliest; tell of the pair."""
+    chosen: dict[str, str] = {}
     for name, top in (("answer", offers.clean), ("foil", offers.corrupted)):
         choice: TokenChoice = getattr(entry, name)
         if choice.auto and entry.preset_pair is None:
             best = likeliest(offers, name, entry.answer.value, handle)
             if best is not None:
+                value, text = choice.stood
+                chosen[name] = "" if token_of(value, handle) == best[0] else text
                 choice.set(*best)
         choice.offer(top, token_of(choice.value, handle))
     answers, foils = (_tokens(choice.value, handle) for choice in (entry.answer, entry.foil))
-    entry.tell(verdict(handle, offers.rows, answers, foils), stated(offers.pair))
+    told = [own_choice(chosen), verdict(handle, offers.rows, answers, foils)]
+    entry.tell(" ".join(filter(None, told)), stated(offers.pair))
     for name, row in zip(("answer", "foil"), offers.rows, strict=True):
         choice = getattr(entry, name)
         choice.spaced.show(name, choice.field.value, with_space(choice.value, row, handle.tokenizer))
     for name, words in entry.near.items():
         words.show(getattr(entry, name).value, offers.near[name])
+
+
+def own_choice(chosen: Mapping[str, str]) -> str:
+    """Return that the model chose the answer, the foil or both, and what was there before where that was another.
+
+    >>> own_choice({"answer": " Paris", "foil": ""})
+    "Answer and foil are the model's own choice; before, the answer was '\u00b7Paris'."
+    """
+    if not chosen:
+        return ""
+    told = "Answer and foil are" if len(chosen) > 1 else f"The {next(iter(chosen))} is"
+    before = " and ".join(f"the {name} was '{shown_token(text)}'" for name, text in chosen.items() if text)
+    return f"{told} the model's own choice{f'; before, {before}' if before else ''}."
 
 
 def likeliest(offers: Offers, name: str, answer: Answer | None, handle: ModelHandle) -> tuple[int, str] | None:

@@ -37,6 +37,7 @@ class TokenChoice:
         self.near, self.spaced = Near(self._enter_near), Spaced(self._enter_near)
         self.auto = True
         self._picked: Answer | None = None
+        self._before: tuple[Answer | None, str] = (None, "")
         self._texts: dict[int, str] = {}
         self._silent, self._lock = False, lock
         self._on_change = on_change
@@ -50,11 +51,17 @@ class TokenChoice:
         """A token id when picked, the text when typed, None when empty; a set or a continuation while it was given."""
         return self._picked if self._picked is not None else with_line_breaks(self.field.value) or None
 
+    @property
+    def stood(self) -> tuple[Answer | None, str]:
+        """The value and what it reads as; of a field that was left to the model since, what stood there before."""
+        return self._before if self.value is None else (self.value, self.field.value)
+
     def set(self, value: Answer | None, text: str | None = None) -> None:
         """Put a value into the field without calling back; `text` is what it reads as when it is no text."""
         with self._lock:
             self._silent = True
             try:
+                self._before = self.stood if value is None else (None, "")
                 self._picked = None if isinstance(value, str) else value
                 self.spaced.show()
                 self.field.value = in_one_line(value if isinstance(value, str) else text or "")
@@ -96,7 +103,7 @@ class TokenChoice:
         with self._lock:
             if self._silent:
                 return
-            self._picked, self.auto = None, False
+            self._picked, self._before, self.auto = None, (None, ""), False
             self.spaced.show()
             self._silent = True
             self.pills.value = None

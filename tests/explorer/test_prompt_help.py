@@ -61,6 +61,34 @@ def test_a_wrong_answer_is_said_with_its_place(explorer, model):
     assert chance < 0.5
 
 
+def test_what_the_model_chose_is_said_and_that_it_changed(explorer):
+    entry, own = explorer._entry, "the model's own choice"
+    assert own not in said(entry.verdict)  # a preset's answers
+    entry.clean.value, entry.corrupted.value = "The capital of France is", "The capital of Italy is"
+    explorer.wait()
+    both = "Answer and foil are the model's own choice"
+    assert said(entry.verdict).startswith(f"{both}; before, the answer was '\u00b7Mary' and the foil was '\u00b7Anna'. ")
+    entry.clean.value = "The capital of Spain is"
+    explorer.wait()
+    assert said(entry.verdict).startswith(f"{both}; before, the answer was 'Paris'. ")
+    entry.corrupted.value = "The capital of Italy is "
+    explorer.wait()
+    assert said(entry.verdict).startswith(f"{both}. ")
+    explorer.settings = {"clean": "The capital of France is"}
+    explorer.wait()
+    assert said(entry.verdict).startswith(f"{both}; before, the answer was 'Madrid'. ")
+    entry.answer.field.value = "Madrid"
+    explorer.wait()
+    assert said(entry.verdict).startswith("The foil is the model's own choice. ")
+    entry.foil.field.value = "Berlin"
+    explorer.wait()
+    assert own not in said(entry.verdict)
+    entry.answer.field.value = ""
+    entry.clean.value = "The capital of Spain is"
+    explorer.wait()
+    assert said(entry.verdict).startswith("The answer is the model's own choice. ")
+
+
 def test_a_pair_that_does_not_move_the_answer_is_said(explorer):
     explorer._entry.corrupted.value = DEMO.clean.replace("drink", "book")
     explorer.wait()
