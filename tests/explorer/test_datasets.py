@@ -78,7 +78,8 @@ def test_a_pair_counts_as_above_0_where_its_effect_is_resolved(many, select):
     some = each[:, 3, 12]
     select(view, 3, 12)
     above, unresolved = int((some > 1e-4).sum()), int((np.abs(some) <= 1e-4).sum())
-    assert above and unresolved
+    assert above
+    assert unresolved
     told = f"Above 0 in {above} of 10 pairs; in {unresolved} the effect is below 0.0001 and not resolved. "
     assert told in strip.note
     select(view, 0, 3)

@@ -67,7 +67,8 @@ def test_what_the_model_chose_is_said_and_that_it_changed(explorer):
     entry.clean.value, entry.corrupted.value = "The capital of France is", "The capital of Italy is"
     explorer.wait()
     both = "Answer and foil are the model's own choice"
-    assert said(entry.verdict).startswith(f"{both}; before, the answer was '\u00b7Mary' and the foil was '\u00b7Anna'. ")
+    before = "before, the answer was '\u00b7Mary' and the foil was '\u00b7Anna'"
+    assert said(entry.verdict).startswith(f"{both}; {before}. ")
     entry.clean.value = "The capital of Spain is"
     explorer.wait()
     assert said(entry.verdict).startswith(f"{both}; before, the answer was 'Paris'. ")
@@ -308,7 +309,7 @@ def test_an_answer_nobody_knows_has_no_rating(explorer):
     explorer._entry.answer.field.value = "Marylou"
     explorer.wait()
     assert "not in this model's vocabulary" in said(explorer._entry.answer.error)
-    assert said(explorer._entry.verdict).startswith("Corrupted: 'Anna' is")
+    assert said(explorer._entry.verdict).startswith("The foil is the model's own choice. Corrupted: 'Anna' is")
     assert "UNK" not in said(explorer._entry.verdict)
 
 
