@@ -8,7 +8,7 @@ import numpy as np
 
 from . import difference
 from .metrics import tolerance
-from .spelling import minus
+from .spelling import counted, minus
 
 if TYPE_CHECKING:
     from .result import PatchResult
@@ -36,7 +36,7 @@ def _measured(result: PatchResult) -> str:
     agreed = f"unpatched rows gave the base run's logits within {_about(check['worst_logit_difference'])}"
     if check.get("remeasured") and not check["wrong"]:
         within = _about(check["worst_difference"])
-        agreed = f"{check['remeasured']} cells measured again through hooks agreed within {within}"
+        agreed = f"{counted(check['remeasured'], 'cell')} measured again through hooks agreed within {within}"
     return "; ".join([made_by(result), *([agreed] if check["controls"] else [])])
 
 
@@ -49,7 +49,7 @@ def agreement(result: PatchResult) -> str:
         return difference.of_both(result, agreement)
     check = result.check
     reused = check.get("reused", 0)
-    parts = [f"{reused} cell{'s' if reused > 1 else ''} of an earlier sweep"] if reused else []
+    parts = [f"{counted(reused, 'cell')} of an earlier sweep"] if reused else []
     if check.get("remeasured") and not check["wrong"]:
         many = check["remeasured"]
         again = " measured again" if reused else ""
@@ -97,23 +97,28 @@ def checked(result: PatchResult) -> str:
     if not reused:
         return _remeasured(result)
     told = (
-        f"{reused} cells were not run again: an earlier sweep wrote the same into the same runs, and had passed its "
-        "check."
+        f"{counted(reused, 'cell')} {_were(reused)} not run again: an earlier sweep wrote the same into the same runs, "
+        "and had passed its check."
     )
     return f"{told} {_remeasured(result)}" if result.check["controls"] or result.check.get("remeasured") else told
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def _remeasured(result: PatchResult) -> str:
     check = result.check
     if check.get("remeasured"):
         if check["wrong"]:
+            cells = counted(check["remeasured"], "replayed cell")
             return (
-                f"Check: {len(check['wrong'])} of {check['remeasured']} replayed cells did not agree with the same "
-                "cells through hooks; all were measured through hooks instead."
+                f"Check: {len(check['wrong'])} of {cells} did not agree with the same cells through hooks; all were "
+                "measured through hooks instead."
             )
         return (
-            f"Check: {check['remeasured']} of the cells were measured again through hooks and agreed "
-            f"(largest difference {_about(check['worst_difference'])})."
+            f"Check: {check['remeasured']} of the cells {_were(check['remeasured'])} measured again through hooks and "
+            f"agreed (largest difference {_about(check['worst_difference'])})."
         )
     if not check["controls"]:
         return "No batch of patches was run, so there was nothing to check."

@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import PatchError, quoted
 from .metrics import tolerance
-from .spelling import signed
+from .spelling import counted, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,7 +222,7 @@ def _token(result: PatchResult, position: int) -> str:
 def _told(result: PatchResult, found: Sequence[Stage], threshold: float) -> str:
     if not found:
         return f"none: no two neighbouring cells are {threshold:g} of the gap or more"
-    many = f"{len(found)} candidate stage{'' if len(found) == 1 else 's'}"
+    many = counted(len(found), "candidate stage")
     listed = [
         f"{place_of(result, stage)} ({len(stage.cells)} cells, strongest {signed(stage.strongest)})"
         for stage in found[:_TOLD]

@@ -17,7 +17,7 @@ from .origins import checked, made_by, resolution
 from .origins import made as made
 from .origins import origin as origin
 from .sites import SITES
-from .spelling import MINUS, minus, ranges, shown_token, signed
+from .spelling import MINUS, counted, minus, ranges, shown_token, signed
 
 if TYPE_CHECKING:
     from .result import PatchResult
@@ -155,7 +155,7 @@ def _brief(value: object) -> str:
     if value is True:
         return "yes"
     if isinstance(value, list):
-        return f"of {len(value)} numbers"
+        return f"of {counted(len(value), 'number')}"
     return minus(str(value)) if isinstance(value, (int, float)) else str(value)
 
 
@@ -248,7 +248,8 @@ def _aligned(provenance: dict[str, Any]) -> list[str]:
         return [f"In {len(found)} of {n} pairs the positions are matched by an alignment. {left}"]
     clean, corrupted = (sum(column[side] is not None for column in found[0]) for side in (0, 1))
     matched = sum(None not in column for column in found[0])
-    told = f"{matched} of the clean prompt's {clean} positions and of the corrupted prompt's {corrupted} are matched"
+    are = "is" if matched == 1 else "are"
+    told = f"{matched} of the clean prompt's {clean} positions and of the corrupted prompt's {corrupted} {are} matched"
     return [f"By the alignment, {told}. {left}"]
 
 

@@ -171,6 +171,17 @@ def test_what_was_checked_now_and_what_an_earlier_sweep_measured(
     assert words.agreement(PatchResult(denoised.data, {**denoised.provenance, "check": found})) == told
 
 
+def test_of_one_cell_the_words_are_in_the_singular(gpt2: TransformerBridge) -> None:
+    result = patch(gpt2, models.PAIR, "resid_pre", layers=[1], positions=[6]).wait()
+    assert result.diagram().part == "resid_pre, each of 1 cell by layer, pos, one at a time"
+    said = words.describe(result).replace("\n", " ")
+    assert "Check: 1 of the cells was measured again through hooks and agreed" in said
+    check = {**result.check, "reused": 1, "controls": 1}
+    again = PatchResult(result.data, {**result.provenance, "check": check})
+    assert "1 cell was not run again: an earlier sweep" in words.describe(again).replace("\n", " ")
+    assert "1 cell measured again through hooks agreed" in words.origin(again)
+
+
 def test_units_are_the_metrics_own() -> None:
     found = [words.unit(name) for name in ("logit_diff", "logit", "logprob", "prob")]
     assert found == ["logits", "logits", "nats", "probability"]

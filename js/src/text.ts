@@ -57,6 +57,9 @@ export const tight = (text: string): string => text.replace(/^(\u2212?)0\./, "$1
 /** A number in three digits that count. */
 export const precise = (value: number): string => value.toPrecision(3).replace("-", "\u2212");
 
+/** A number with what it counts. */
+export const counted = (n: number, name: string): string => `${n} ${name}${n === 1 ? "" : "s"}`;
+
 export function percent(p: number): string {
   if (Number.isNaN(p)) return "\u2013";
   const q = 100 * p;

@@ -33,6 +33,11 @@ const cellsMessage = (at: number[], values: number[], status: number[]) => [
   Uint8Array.from(status),
 ];
 
+test("a map of one row says so", () => {
+  const { root } = mount(heatmapState({ rows: ["0"], row_keys: [{ layer: 0 }], status: new Uint8Array(4) }));
+  expect(gridOf(root).getAttribute("aria-label")).toContain("1 row by 4 columns.");
+});
+
 describe("drawing", () => {
   test("a cell has the colour of its value", () => {
     const { root } = mount(heatmapState());

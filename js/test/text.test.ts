@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import cases from "../../tests/shown_tokens.json";
-import { decimal, percent, quoted, signed, tight, visible } from "../src/text";
+import { counted, decimal, percent, quoted, signed, tight, visible } from "../src/text";
 
 test.each(cases as [string, string][])("the token %j is shown as %s", (token, shown) => {
   expect(visible(token)).toBe(shown);
@@ -8,6 +8,10 @@ test.each(cases as [string, string][])("the token %j is shown as %s", (token, sh
 
 test("half a character is named", () => {
   expect(visible("a\ud800")).toBe("a\u27e8d800\u27e9");
+});
+
+test("one of a thing is in the singular", () => {
+  expect([0, 1, 2].map((n) => counted(n, "row"))).toEqual(["0 rows", "1 row", "2 rows"]);
 });
 
 test("a quoted token keeps its spaces", () => {

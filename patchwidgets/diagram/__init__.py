@@ -15,7 +15,7 @@ from ..files import written_whole
 from ..interventions import INTERVENTIONS, Patch
 from ..metrics import METRICS
 from ..sites import layers_around
-from ..spelling import joined_text, ranges
+from ..spelling import counted, joined_text, ranges
 from .text import shown
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _part(result: PatchResult, at: Mapping[str, int]) -> str:
     site, window = result.provenance["site"], result.provenance.get("window", 1)
     if not at:
         many, over = result.data["status"].size, f" in windows of {window} layers" if window > 1 else ""
-        return f"{site}{over}, each of {many} cells by {', '.join(result.by)}, one at a time"
+        return f"{site}{over}, each of {counted(many, 'cell')} by {', '.join(result.by)}, one at a time"
     named = [f"{axis} {result.data[axis].values[i]}" for axis, i in at.items()]
     if window > 1:
         named[result.by.index("layer")] = _window(result, int(result.data["layer"].values[at["layer"]]))

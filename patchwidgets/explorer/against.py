@@ -21,7 +21,7 @@ from ..engine.run import Run
 from ..errors import PatchError, in_words
 from ..prompts import EncodedPair
 from ..result import PatchResult
-from ..spelling import shown_token
+from ..spelling import counted, shown_token
 from .choices import Choices, Prompts
 from .comparing import Comparison
 from .controls import progress_of
@@ -236,7 +236,9 @@ def tokens_told(a: tuple[str, EncodedPair], b: tuple[str, EncodedPair]) -> str:
         texts = [[text.strip() for text in pair.texts(run)] for pair in (one, other)]
         if texts[0] != texts[1]:
             read = " B: ".join("|".join(map(shown_token, pair.texts(run))) for pair in (one, other))
-            said.append(f"The {run} prompt is {len(texts[0])} tokens in A and {len(texts[1])} in B. A: {read}.")
+            said.append(
+                f"The {run} prompt is {counted(len(texts[0]), 'token')} in A and {len(texts[1])} in B. A: {read}."
+            )
     if not said:
         return "The two models have vocabularies of their own; they cut these prompts at the same places."
     lengths = [(len(pair.clean), len(pair.corrupted)) for pair in (one, other)]

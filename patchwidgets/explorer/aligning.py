@@ -162,8 +162,8 @@ def _told(pair: EncodedPair, edited: bool) -> str:
     left = " and ".join(f"{count} {run}" for count, run in alone if count)
     parts = [f"{start} shared at the start", f"{end} at the end", f"{paired} paired between"]
     told = f"{'Edited by hand' if edited else 'Proposed'}: {', '.join(parts)}"
-    count = sum(count for count, _ in alone)
-    return f"{told}; {left} token{'s' if count != 1 else ''} without a counterpart." if left else f"{told}."
+    tokens = "token" if sum(count for count, _ in alone) == 1 else "tokens"
+    return f"{told}; {left} {tokens} without a counterpart." if left else f"{told}."
 
 
 def _pair(pair: EncodedPair, match: Match) -> str:

@@ -23,7 +23,7 @@ from ..interventions import (
     get_intervention,
 )
 from ..prompts import EncodedPair
-from ..spelling import minus
+from ..spelling import counted, minus
 
 _DEFAULTS: dict[str, Intervention] = {"zero": Zero(), "scale": Scale(), "noise": Noise(), "mask": Mask()}
 _NEED_DATASET = ("mean", "mean overall", "resample")
@@ -169,7 +169,9 @@ class Choices:
         what = self._made.get(name)
         if isinstance(what, Vector):
             of = (
-                minus(f"{what.values:g}") if isinstance(what.values, (int, float)) else f"of {len(what.values)} numbers"
+                minus(f"{what.values:g}")
+                if isinstance(what.values, (int, float))
+                else f"of {counted(len(what.values), 'number')}"
             )
             return f"vector {of}"
         return _called(name)

@@ -15,6 +15,7 @@ from ..engine.run import Run
 from ..errors import PatchError
 from ..grid import grid_of
 from ..result import PatchResult
+from ..spelling import counted
 from ..views import Heatmap
 from ..views.of_result import RAW_WORDS, heatmap_traits
 from .controls import METRIC_LABELS
@@ -152,7 +153,7 @@ class Comparison:
         counts = [int((codes == code).sum()) for code in _SHORT]
         self.threshold.layout.display = None
         self.told.say(
-            f"Ringed from {threshold:g} of the gap: {counts[0]} cell{_s(counts[0])} sufficient but not necessary, "
+            f"Ringed from {threshold:g} of the gap: {counted(counts[0], 'cell')} sufficient but not necessary, "
             f"{counts[1]} necessary but not sufficient."
         )
 
@@ -170,7 +171,3 @@ def _share_scale(traits: list[dict[str, Any]]) -> None:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"

@@ -13,6 +13,7 @@ from ..engine.run import Run
 from ..interventions import Intervention, Patch
 from ..prompts import EncodedPair
 from ..sites import SITES, Site
+from ..spelling import counted
 from .choices import Choices
 from .parameters import Parameters
 from .settings import SHOWN
@@ -242,7 +243,7 @@ def _granularities(site: str) -> list[tuple[str, tuple[str, ...]]]:
 def progress_of(run: Run) -> str:
     """Return in words how far a run is."""
     seconds = run.seconds
-    told = f"{run.done} of {run.total} {run.counts}"
+    told = f"{run.done} of {counted(run.total, 'cell')}{run.counts.removeprefix('cells')}"
     if run.finished:
         how = "failed after" if run.error else "cancelled after" if run.cancelled else "in"
         return f"{told}, {how} {seconds:.1f} s"

@@ -11,6 +11,7 @@ import numpy as np
 from ..engine.plan import Plan
 from ..errors import PatchError
 from ..result import ESTIMATED, IMPLIED, MEASURED, PENDING, UNAVAILABLE, PatchResult
+from ..spelling import counted
 from ..views.of_result import values_of
 from .slots import plan_grid
 
@@ -66,7 +67,8 @@ class Count:
 
     def words(self, threshold: float, moved: str) -> dict[str, str]:
         """Return the words of the map; `moved` is what a normalized effect is called."""
-        reach, sweeps = " that reach it" if self.uneven else "", _kinds(self.sweeps)
+        reach, sweeps = " that reach it" if self.uneven else "", counted(self.sweeps, "kind")
+        every = f"all {sweeps}" if self.sweeps > 1 else "the one kind there is"
         said = {
             "title": f"Found by how many of {sweeps}: |{moved}| at least {threshold:g}",
             "unit": "share of kinds",
@@ -75,7 +77,7 @@ class Count:
             "from_zero": "yes",
             "verb": "select",
             "implied": "exactly 0 under every kind: the prompts do not differ before here",
-            "mark_1": f"found by all the kinds{reach}, two at least" if reach else f"found by all {sweeps}",
+            "mark_1": f"found by all the kinds{reach}, two at least" if reach else f"found by {every}",
             "mark_1_short": _ALL,
             "mark_2": "found by one kind",
             "mark_2_short": _ONE,
@@ -96,11 +98,7 @@ class Count:
         classes = self.classes[self.known]
         told = ", ".join(f"{int((classes == name).sum())} by {name}" for name in (_ALL, _SOME, _ONE, _NONE))
         of = ", of those that reach the cell" if self.uneven else ""
-        return f"Cells found by {_kinds(self.sweeps)} at |{moved}| \u2265 {threshold:g}: {told}{of}."
-
-
-def _kinds(number: int) -> str:
-    return f"{number} kind{'s' if number != 1 else ''}"
+        return f"Cells found by {counted(self.sweeps, 'kind')} at |{moved}| \u2265 {threshold:g}: {told}{of}."
 
 
 def count(found: Sequence[tuple[Plan, PatchResult]], threshold: float) -> Count:

@@ -20,7 +20,7 @@ from ..engine.values import Encode
 from ..errors import PatchError, in_words
 from ..grid import Grid
 from ..result import UNAVAILABLE, PatchResult
-from ..spelling import signed
+from ..spelling import counted, signed
 from ..views import CopyButton
 from .cell_pairs import place_of
 from .joint_tokens import JointTokens
@@ -140,7 +140,7 @@ class Gathering:
     def _tell(self) -> None:
         plan, grid, cells = self._plan, self._grid, self.cells
         many = len(cells)
-        self.title.say(f"{many} cell{'' if many == 1 else 's'} gathered" if many else "")
+        self.title.say(f"{counted(many, 'cell')} gathered" if many else "")
         self.listed.say("; ".join(self._names()))
         self.notes.say(" ".join(overwritten(plan, cells)) if plan is not None and grid is not None else "")
         self.said.say("")

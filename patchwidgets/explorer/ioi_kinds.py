@@ -13,6 +13,7 @@ from ..errors import PatchError
 from ..generators import IOI_KINDS
 from ..generators.words import NAMES
 from ..prompts import PromptPair
+from ..spelling import counted
 
 WORDS = {
     "replace": "a new name is called for",
@@ -91,7 +92,9 @@ def _new_names(handle: ModelHandle, name: str, known: Counter[str]) -> tuple[str
     found = _fitting(handle, length, known)
     first, second = next(found, None), next(found, None)
     if first is None or second is None:
-        raise PatchError(f"no two other names have {length} tokens like {name!r}; choose another name as the answer.")
+        raise PatchError(
+            f"no two other names have {counted(length, 'token')} like {name!r}; choose another name as the answer."
+        )
     return first, second
 
 

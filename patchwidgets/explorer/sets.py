@@ -17,6 +17,7 @@ from ..engine.patch import encode
 from ..errors import PatchError, quoted, unknown
 from ..interventions import Patch
 from ..prompts import EncodedPair
+from ..spelling import counted
 
 DEFAULT, MOST = 32, 1000
 """How many pairs are drawn where nothing is said, and at most."""
@@ -76,8 +77,10 @@ class Drawn:
         pairs = self.of(by, direction)
         told = f"{self.drawn} pairs, {len(self.pairs)} of them answered rightly ({self.rule})"
         if len(pairs) < len(self.pairs):
-            length = len(pairs[0].ids(Patch(direction).base))
-            return f"{told}; {len(pairs)} of those have {length} tokens, and a position must mean one thing."
+            length, have = len(pairs[0].ids(Patch(direction).base)), "has" if len(pairs) == 1 else "have"
+            return (
+                f"{told}; {len(pairs)} of those {have} {counted(length, 'token')}, and a position must mean one thing."
+            )
         return f"{told}."
 
 

@@ -148,7 +148,8 @@ class Shelf:
         fit = self._kept.restore()
         self.refresh()
         if fit < many:
-            self.say(f"The newest {fit} of the {many} runs removed are back; the shelf holds no more.")
+            are = "is" if fit == 1 else "are"
+            self.say(f"The newest {fit} of the {many} runs removed {are} back; the shelf holds no more.")
 
     def _show(self, entry: Entry) -> None:
         if entry.plan is None:
@@ -179,7 +180,8 @@ class Shelf:
                 self._kept.put(entry.plan, entry.settings, entry.run, **told)
             self.refresh()
             if len(fit) < len(new):
-                self.say(f"The newest {len(fit)} of {len(new)} saved runs are here; the shelf holds no more.")
+                are = "is" if len(fit) == 1 else "are"
+                self.say(f"The newest {len(fit)} of {len(new)} saved runs {are} here; the shelf holds no more.")
         return len(made) - len(new) + len(fit)
 
     def _entry_of(self, folder: Path, saved: Saved) -> Entry:

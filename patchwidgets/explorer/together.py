@@ -16,7 +16,7 @@ from ..interventions import Mean, Noise, Patch, Resample, Vector, Zero
 from ..joint import Joint
 from ..metrics import METRICS, tolerance
 from ..result import PatchResult
-from ..spelling import minus, shown_token, signed
+from ..spelling import counted, minus, shown_token, signed
 from ..spread import CONFIDENCE, DRAWS, pair_effects
 
 TOGETHER = "together"
@@ -140,7 +140,8 @@ def told(found: Together, plan: Plan, metric: str) -> list[str]:
     sentences = [_excess(found, plan, unit)]
     if found.interval is not None:
         low, high = (spelled(end) for end in found.interval)
-        over = f"Over {len(plan.pairs)} pairs the {CONFIDENCE:.0%} interval of that difference is {low} to {high}"
+        pairs = counted(len(plan.pairs), "pair")
+        over = f"Over {pairs} the {CONFIDENCE:.0%} interval of that difference is {low} to {high}"
         sentences.append(f"{over}, which includes 0: it is not told apart from none." if found.unsure else f"{over}.")
     if plan.samples > 1 or isinstance(plan.intervention, (Noise, Resample)):
         means = f"a mean of {plan.samples} random draws" if plan.samples > 1 else "one random draw"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..result import STATUSES
-from ..spelling import shown_token, signed
+from ..spelling import counted, shown_token, signed
 
 MOST_CELLS = 2000
 """A larger table would make a notebook's file too heavy to be kept in it."""
@@ -48,7 +48,7 @@ def table_of(traits: Mapping[str, Any]) -> str:
     """
     rows, cols = traits["status"].shape
     if rows * cols > MOST_CELLS:
-        return f"<p>The map of {rows} rows and {cols} columns is too large to be kept here.</p>"
+        return f"<p>The map of {counted(rows, 'row')} and {counted(cols, 'column')} is too large to be kept here.</p>"
     return _table(traits)
 
 

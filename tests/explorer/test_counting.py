@@ -84,3 +84,9 @@ def test_tables_of_other_sizes_are_refused(model):
     other = swept(model, CORRUPTED[1], ("layer",))
     with pytest.raises(pw.PatchError, match="different sizes"):
         count([(plan, result), other], 0.3)
+
+
+def test_of_one_kind_the_words_are_in_the_singular(model):
+    counted = count([swept(model, CORRUPTED[0])], 0.3)
+    assert counted.words(0.3, "recovered")["mark_1"] == "found by the one kind there is"
+    assert counted.summary(0.3, "recovered").startswith("Cells found by 1 kind at ")

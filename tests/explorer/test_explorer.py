@@ -31,6 +31,14 @@ def test_a_run_shows_what_patch_returns(explorer, model):
     np.testing.assert_allclose(explorer._map.view.array("patched"), expected.data["patched"].values[0], atol=1e-4)
 
 
+def test_of_one_cell_the_progress_is_in_the_singular(explorer):
+    explorer.settings = {"layers": [2], "positions": [14]}
+    explorer.run()
+    explorer.wait()
+    assert explorer._controls.progress.value.startswith("1 of 1 cell, in ")
+    assert "\u00b7 1 cell in " in explorer._shelf.view.entries[0]["detail"]
+
+
 def test_switching_the_metric_runs_nothing(explorer, model):
     explorer.run()
     explorer.wait()

@@ -475,8 +475,8 @@ def test_over_a_dataset_the_interval_is_of_the_difference(model):
         (0.70005, None, "Together they move what their own effects add up to, as far as the precision resolves."),
         (0.6997, None, "Together they recover what their own effects add up to, but for 0.0003 of the gap."),
         (0.8, None, "more than their own effects add up to: a cell recovers more where"),
-        (0.8, (-0.1, 0.3), "Together they recover 0.10 of the gap more than their own effects add up to. Over 1 pairs"),
-        (0.8, (0.004, 0.3), "are in place as well. Over 1 pairs the 95% interval of that difference is 0.004 to 0.30."),
+        (0.8, (-0.1, 0.3), "Together they recover 0.10 of the gap more than their own effects add up to. Over 1 pair"),
+        (0.8, (0.004, 0.3), "are in place as well. Over 1 pair the 95% interval of that difference is 0.004 to 0.30."),
     ],
 )  # fmt: skip
 def test_what_is_said_follows_from_the_difference_and_its_resolution(measured, joint, interval, said):

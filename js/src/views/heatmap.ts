@@ -15,6 +15,7 @@ import { Sheet } from "../sheet";
 import { covers, type Span, spanInView, spanToDraw } from "../span";
 import type { HeatmapStore } from "../store";
 import { table } from "../table";
+import { counted } from "../text";
 import { Side } from "./side";
 import { Tools } from "./tools";
 
@@ -131,7 +132,7 @@ export class HeatmapView {
     const attributes = {
       role: "grid",
       tabindex: "0",
-      "aria-label": `${this.#says.title}: ${rows} rows by ${cols} columns. Arrow keys move, Enter ${this.#verb}s,${this.store.gathers ? " Space gathers, Shift+Space all from the last one," : ""} T shows a table.`,
+      "aria-label": `${this.#says.title}: ${counted(rows, "row")} by ${counted(cols, "column")}. Arrow keys move, Enter ${this.#verb}s,${this.store.gathers ? " Space gathers, Shift+Space all from the last one," : ""} T shows a table.`,
       "aria-rowcount": String(rows),
       "aria-colcount": String(cols),
       "aria-busy": String(this.#state.get("state") === "running"),

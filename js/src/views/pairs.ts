@@ -3,7 +3,7 @@ import { handled } from "../keys";
 import type { RenderProps, PairsState } from "../model";
 import { createRoot, type Root } from "../root";
 import type { PositionStore } from "../store";
-import { decimal, visible } from "../text";
+import { counted, decimal, visible } from "../text";
 
 // A name, not an address; in parts, so that the page holds no address at all.
 const SVG = ["http:", "", "www.w3.org", "2000", "svg"].join("/");
@@ -120,7 +120,7 @@ export class PairsView {
     this.#list.replaceChildren(svg);
     this.#list.setAttribute(
       "aria-label",
-      `${state.get("title")}: ${pairs.length} pairs. Arrow keys move, Enter opens a pair. ${state.get("note")}`,
+      `${state.get("title")}: ${counted(pairs.length, "pair")}. Arrow keys move, Enter opens a pair. ${state.get("note")}`,
     );
     this.#at = -1;
   }

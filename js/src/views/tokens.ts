@@ -6,6 +6,7 @@ import { handled } from "../keys";
 import type { Keys, RenderProps, TokensState } from "../model";
 import { createRoot, type Root } from "../root";
 import type { PositionStore } from "../store";
+import { counted } from "../text";
 import { Picks } from "./picks";
 
 /** The two prompts, one column per position, with the differing tokens marked; and the editor of their alignment. */
@@ -62,7 +63,7 @@ export class TokensView {
     const keys = editing
       ? "Arrow keys move, Enter picks a token, P pairs the tokens picked, U unpairs them."
       : "Arrow keys move, Enter chooses.";
-    this.#scroll.setAttribute("aria-label", `${this.#plan.cells.length} tokens: ${texts}. ${keys}`);
+    this.#scroll.setAttribute("aria-label", `${counted(this.#plan.cells.length, "token")}: ${texts}. ${keys}`);
     this.#root.node.hidden = this.#plan.cells.length === 0;
     const shown = JSON.stringify(columns);
     this.#picks.draw(this.#plan, shown === this.#shown);
