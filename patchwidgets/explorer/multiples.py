@@ -76,7 +76,8 @@ class Multiples:
         self.summary.on_select(self._select)
         row = w.Box([self.start, self.stop, self.threshold, self.told])
         row.add_class("pw-x-bar")
-        self.box = w.VBox([row, self.error, self.about, self.chosen, self.maps, self.summary])
+        self.counted = w.VBox([self.summary])  # A view takes no style class on the page, its box does.
+        self.box = w.VBox([row, self.error, self.about, self.chosen, self.maps, self.counted])
         self.box.add_class("pw-x-kinds")
         self._arrange()
 
@@ -123,7 +124,7 @@ class Multiples:
         with self._lock:
             entered, kinds = self._entered(), self._kinds
             stale = bool(kinds.found) and (entered is None or not kinds.are_of(entered))
-            for part in (self.told, self.maps, self.summary):
+            for part in (self.told, self.maps, self.counted):
                 (part.add_class if stale else part.remove_class)("pw-x-stale")
             of = asked_of(kinds.found[0].settings) if kinds.found else ""
             self.about.say(f"Not of what is entered now: {of}" if stale else of)

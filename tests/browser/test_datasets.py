@@ -93,7 +93,7 @@ def test_a_dataset_of_32_pairs(lab: Lab) -> None:
         assert notebook.kernel_eval(f"data[{i}].clean") in label
     note = part(notebook, ".pw-pairs .pw-note").inner_text()
     assert numbers(note)[0] == pytest.approx(np.mean(each), abs=0.006)
-    assert f"Above 0 in {sum(value > 0 for value in each)} of 32 pairs." in note
+    assert f"Above 0 in {sum(value > 1e-4 for value in each)} of 32 pairs" in note
 
     strip = part(notebook, ".pw-dots")
     strip.focus()

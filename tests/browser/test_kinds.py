@@ -86,6 +86,19 @@ def test_every_corruption_kind_side_by_side(lab: Lab) -> None:
     assert value_at(notebook, 5, "Control+End") == pytest.approx(maps["ABA"][-1, -1], abs=0.006)
     notebook.screenshot("kinds", of=part(notebook, ".pw-x-kinds"))
 
+    names = part(notebook, ".pw-shelf-detail").all_inner_texts()
+    assert [name.split(" \u00b7 ")[0] for name in reversed(names)] == [f"kind: {kind}" for kind in maps]
+    press(notebook, "mlp")
+    dimmed = part(notebook, ".pw-x-kinds .pw-x-stale")
+    expect(dimmed).to_have_count(3)
+    for each in dimmed.all():
+        expect(each).to_have_css("opacity", "0.4")
+        expect(each).to_have_css("pointer-events", "auto")
+    expect(part(notebook, ".pw-x-kinds")).to_contain_text("Not of what is entered now: resid_pre, ")
+    press(notebook, "resid pre")
+    expect(dimmed).to_have_count(0)
+    expect(part(notebook, ".pw-x-multiples")).to_have_css("opacity", "1")
+
 
 def test_a_prompt_of_facts_has_kinds_of_its_own(lab: Lab) -> None:
     notebook = open_explorer(lab, height=2600)

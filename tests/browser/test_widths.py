@@ -48,6 +48,23 @@ def test_the_drilldown_has_its_share_of_the_page_and_tells_beside_its_maps(lab: 
     beside(notebook)
 
 
+def test_the_drawn_experiment_is_whole_or_scrolls_in_its_box(lab: Lab) -> None:
+    notebook = open_explorer(lab, height=2600)
+    notebook.wait_for("explorer._worker.idle")
+    press(notebook, "Run")
+    notebook.wait_for("explorer.result is not None and explorer._worker.idle")
+    notebook.output(0).get_by_role("button", name="Draw the experiment").click()
+    drawing, around = part(notebook, ".pw-x-drawing svg"), part(notebook, ".pw-x-drawing .widget-html-content").last
+    drawing.wait_for()
+    for width in (1400, 700):
+        widen(notebook, width)
+        assert box(drawing)["right"] <= box(part(notebook, ".pw-x-root").first)["right"]
+        assert around.evaluate("node => node.scrollWidth - node.clientWidth") <= 0
+    widen(notebook, 560)
+    assert box(around)["right"] <= box(part(notebook, ".pw-x-root").first)["right"]
+    assert around.evaluate("node => node.scrollWidth - node.clientWidth") > 0
+
+
 def beside(notebook: Notebook) -> None:
     """A cell of the small map is told of beside the map, on the page."""
     plot = part(notebook, f"{HEADS} .pw-plot")

@@ -279,7 +279,7 @@ def test_closing_ends_it(explorer, brake):
 
 
 def dimmed(panel) -> list[bool]:
-    return ["pw-x-stale" in part._dom_classes for part in (panel.maps, panel.summary, panel.told)]
+    return ["pw-x-stale" in part._dom_classes for part in (panel.maps, panel.counted, panel.told)]
 
 
 def refused_field(explorer):
