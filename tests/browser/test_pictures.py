@@ -155,7 +155,7 @@ def running(notebook: Notebook, taken: Album) -> None:
         let_through(notebook, 1)
         taken.take("running")
     finally:
-        notebook.kernel_eval(FREE)
+        notebook.kernel_eval(f"exec({FREE!r}, globals())")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
     notebook.wait_for("explorer._worker.idle")
 
