@@ -179,7 +179,7 @@ def test_no_more_is_brought_back_than_the_shelf_holds(two, ask, monkeypatch):
     monkeypatch.setattr(kept, "_MOST", 2)
     ask("restore")
     assert listed(two) == [3, 2]
-    assert two._shelf.view.told == "The newest 1 of the 2 runs removed are back; the shelf holds no more."
+    assert two._shelf.view.told == "The newest 1 of the 2 runs removed is back; the shelf holds no more."
 
 
 def test_what_the_shelf_lists_is_on_screen_and_can_be_saved(explorer):
