@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DIRECTIONS = ("denoise", "noise")
 MOST_SAMPLES = 10_000
 """The most draws of a noise or a resampling: every one is a run of its own."""
+_WHOLE = 2**53
+"""Whole numbers from here on are held as floats: not every one of them is one."""
 
 
 class Intervention:
@@ -24,10 +26,12 @@ class Intervention:
     Attributes:
         name: the word for it.
         words: what happens to the activation, for a sentence about a cell; `{source}` and `{base}` name the runs.
+        sized_by: the setting by which what is written can be of any size, "" where there is none.
     """
 
     name: ClassVar[str]
     words: ClassVar[str]
+    sized_by: ClassVar[str] = ""
 
     @classmethod
     def called(cls) -> str:
@@ -170,6 +174,7 @@ class Noise(Intervention):
     samples: int = 10
     name: ClassVar[str] = "noise"
     words: ClassVar[str] = "has Gaussian noise added in the {base} run"
+    sized_by: ClassVar[str] = "sigma"
 
     @classmethod
     def called(cls) -> str:
@@ -194,6 +199,7 @@ class Scale(Intervention):
     factor: float = 0.5
     name: ClassVar[str] = "scale"
     words: ClassVar[str] = "is multiplied by a factor in the {base} run"
+    sized_by: ClassVar[str] = "factor"
 
     @classmethod
     def told(cls, settings: Mapping[str, Any]) -> str:
@@ -248,6 +254,7 @@ class Vector(Intervention):
     add: bool = False
     name: ClassVar[str] = "vector"
     words: ClassVar[str] = "is set to a given vector in the {base} run"
+    sized_by: ClassVar[str] = "values"
 
     @classmethod
     def told(cls, settings: Mapping[str, Any]) -> str:
@@ -264,7 +271,7 @@ class Vector(Intervention):
 
         try:
             array = np.asarray(self.values, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PatchError(f"Vector: values must be numbers, not {quoted(self.values)}.") from None
         if array.ndim > 1 or array.size == 0 or not np.isfinite(array).all():
             raise PatchError(f"Vector: values must be a list of finite numbers, not {quoted(self.values)}.")
@@ -352,9 +359,15 @@ def _dataset(prompts: Sequence[Sequence[int]], run: str) -> Dataset:
 
 def _number(owner: Intervention, field: str) -> None:
     value = getattr(owner, field)
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    try:
+        size = float(value) if number else math.nan
+    except OverflowError:  # A whole number of hundreds of digits.
+        size = math.inf
+    if not math.isfinite(size):
         raise PatchError(f"{type(owner).__name__}: {field} must be a finite number, not {quoted(value)}.")
-    object.__setattr__(owner, field, int(value) if isinstance(value, Integral) else float(value))
+    whole = isinstance(value, Integral) and abs(size) < _WHOLE
+    object.__setattr__(owner, field, int(value) if whole else size)
 
 
 def _check_flag(owner: Intervention, field: str) -> None:

@@ -89,6 +89,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "half a sample": (lambda: Resample(samples=1.5), "samples must be a whole number, 1 or more, not 1.5"),  # type: ignore[arg-type]
     "factor": (lambda: Scale("half"), "Scale: factor must be a finite number, not 'half'"),  # type: ignore[arg-type]
     "infinity": (lambda: Scale(float("inf")), "Scale: factor must be a finite number, not inf"),
+    "a very long number": (lambda: Scale(10**400), "Scale: factor must be a finite number, not 1000"),
+    "a very long entry": (lambda: Vector([10**400]), "Vector: values must be numbers, not "),
     "threshold": (lambda: Mask(None), "Mask: threshold must be a finite number, not None"),  # type: ignore[arg-type]
     "run": (lambda: Mean(run="clear"), "unknown run 'clear'; did you mean 'clean'?"),
     "both": (lambda: Resample(run="both"), "unknown run 'both'"),

@@ -16,6 +16,7 @@ from ..metrics import Metric
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, Baseline, Row, forward
+from .finite import check_logits
 from .gate import Edit, check_control, joined, undisturbed
 from .gradients import make_mask
 from .handle import ModelHandle
@@ -139,6 +140,7 @@ class Inspector:
             value = self._value(written, baseline)
             jobs = [(targets, each) for each in self._lanes]
             logits, _ = _patched(self._handle, self._base, baseline, jobs, value, {}, isinstance(self._what, Patch))
+        check_logits(logits, (self._what,), self._handle)
         return Inspection((*self._ends(baseline), torch.stack(logits)))
 
     def _value(self, written: Sequence[str], baseline: Baseline) -> Value:
@@ -185,6 +187,7 @@ class Inspector:
             watch = None if head is None else Watch(pattern_hook(self._handle, head[0]), *head)
             logits, above = replayed(self._handle, stack, tapes, base, baseline, jobs, value, matched, watch)
             seen = {} if watch is None else {watch.hook: [_over(found[base][watch.hook][0], each) for each in above]}
+        check_logits(logits, (self._what,), self._handle)
         draws = [slice(i, i + len(self._lanes)) for i in range(0, len(jobs), len(self._lanes))]
         kept = [*found.values(), *({hook: torch.stack(rows[some]) for hook, rows in seen.items()} for some in draws)]
         attention = []

@@ -110,6 +110,17 @@ def test_what_cannot_be_used_is_told_and_harms_nothing(noised, typed, told):
     assert "pw-x-stale" not in noised._screen._main._dom_classes
 
 
+def test_a_number_beyond_the_dtype_is_told_and_the_map_that_was_there_is_marked_as_old(noised):
+    measured(noised)
+    type_in(noised, sigma="1e99")
+    noised.wait()
+    assert "Noise: 1e+99 is beyond the numbers of float32" in noised._screen.error.value
+    assert "pw-x-stale" in noised._screen._main._dom_classes
+    type_in(noised, sigma="3")
+    noised.wait()
+    assert noised._screen.error.value == ""
+
+
 def test_a_field_beside_one_that_cannot_be_used_still_counts(noised):
     type_in(noised, sigma="x", samples="2")
     assert values_of(noised) == {"sigma": "x", "samples": "2"}
