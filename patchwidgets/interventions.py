@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -184,7 +185,7 @@ class Noise(Intervention):
     def __post_init__(self) -> None:
         _number(self, "sigma")
         if self.sigma < 0:
-            raise PatchError(f"Noise: sigma must be 0 or more, not {self.sigma!r}.")
+            raise PatchError(f"Noise: sigma must be 0 or more, not {self.sigma:g}.")
         _check_samples(self)
 
 
@@ -204,7 +205,7 @@ class Scale(Intervention):
     @classmethod
     def told(cls, settings: Mapping[str, Any]) -> str:
         """Return its words with the factor."""
-        return cls.words.replace("a factor", str(settings["factor"])) if "factor" in settings else cls.words
+        return cls.words.replace("a factor", f"{settings['factor']:g}") if "factor" in settings else cls.words
 
     @classmethod
     def removes(cls, settings: Mapping[str, Any]) -> bool:
@@ -359,15 +360,14 @@ def _dataset(prompts: Sequence[Sequence[int]], run: str) -> Dataset:
 
 def _number(owner: Intervention, field: str) -> None:
     value = getattr(owner, field)
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    try:
-        size = float(value) if number else math.nan
-    except OverflowError:  # A whole number of hundreds of digits.
-        size = math.inf
+    size = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):  # A whole number of hundreds of digits.
+            size = float(value)
     if not math.isfinite(size):
         raise PatchError(f"{type(owner).__name__}: {field} must be a finite number, not {quoted(value)}.")
     whole = isinstance(value, Integral) and abs(size) < _WHOLE
-    object.__setattr__(owner, field, int(value) if whole else size)
+    object.__setattr__(owner, field, int(size) if whole else size)
 
 
 def _check_flag(owner: Intervention, field: str) -> None:

@@ -35,6 +35,15 @@ def signed(value: float, *, plus: bool = False) -> str:
     return sign + text
 
 
+def brief(value: float) -> str:
+    """Return a setting as it is told: six digits at most, no needless decimals.
+
+    >>> brief(3.0), brief(-0.5), brief(1e9)
+    ('3', '\u22120.5', '1e+09')
+    """
+    return minus(f"{value:g}")
+
+
 def ranges(indices: Sequence[int] | None) -> str:
     """Return indices, rising ones as ranges.
 

@@ -17,7 +17,7 @@ from .origins import checked, made_by, resolution
 from .origins import made as made
 from .origins import origin as origin
 from .sites import SITES
-from .spelling import MINUS, minus, ranges, shown_token, signed
+from .spelling import MINUS, brief, minus, ranges, shown_token, signed
 
 if TYPE_CHECKING:
     from .result import PatchResult
@@ -156,7 +156,7 @@ def _brief(value: object) -> str:
         return "yes"
     if isinstance(value, list):
         return f"of {len(value)} numbers"
-    return minus(str(value)) if isinstance(value, (int, float)) else str(value)
+    return brief(value) if isinstance(value, (int, float)) else str(value)
 
 
 def _and(names: list[str]) -> str:
@@ -217,7 +217,7 @@ def stands(provenance: dict[str, Any]) -> list[str]:
 
 
 def _stood(provenance: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return for everything that stands in which runs, and what it is and where: "noise (sigma 3.0) at embed"."""
+    """Return for everything that stands in which runs, and what it is and where: "noise (sigma 3) at embed"."""
     found = []
     for stand in provenance.get("standing") or []:
         runs = "both runs" if stand["runs"] == "both" else f"the {stand['runs']} run"

@@ -81,7 +81,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a number": (lambda: get_intervention(0, "noise"), "unknown intervention 0"),
     "a class": (lambda: get_intervention(Zero, "noise"), r"Zero is a class; write intervention=Zero\(\)\."),
     "a vector by name": (lambda: get_intervention("vector", "noise"), r"a vector has no default; give intervention=V"),
-    "sigma": (lambda: Noise(-1.0), "Noise: sigma must be 0 or more, not -1.0"),
+    "sigma": (lambda: Noise(-1.0), "Noise: sigma must be 0 or more, not -1[.]$"),
     "a NaN": (lambda: Noise(float("nan")), "Noise: sigma must be a finite number, not nan"),
     "a bool": (lambda: Noise(True), "Noise: sigma must be a finite number, not True"),
     "no samples": (lambda: Noise(samples=0), "samples must be a whole number, 1 or more, not 0"),

@@ -23,7 +23,7 @@ from ..interventions import (
     get_intervention,
 )
 from ..prompts import EncodedPair
-from ..spelling import minus
+from ..spelling import brief
 
 _DEFAULTS: dict[str, Intervention] = {"zero": Zero(), "scale": Scale(), "noise": Noise(), "mask": Mask()}
 _NEED_DATASET = ("mean", "mean overall", "resample")
@@ -168,9 +168,7 @@ class Choices:
             return f"{name} (needs {'its values' if name == 'vector' else 'a dataset'})"
         what = self._made.get(name)
         if isinstance(what, Vector):
-            of = (
-                minus(f"{what.values:g}") if isinstance(what.values, (int, float)) else f"of {len(what.values)} numbers"
-            )
+            of = brief(what.values) if isinstance(what.values, (int, float)) else f"of {len(what.values)} numbers"
             return f"vector {of}"
         return _called(name)
 

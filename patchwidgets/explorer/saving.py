@@ -186,6 +186,9 @@ def name_of(settings: Settings) -> str:
     >>> name_of({"site": "embed", "by": ["pos"], "direction": "noise", "metric": "prob",
     ...          "intervention": {"name": "noise", "sigma": 1.5, "samples": 4}})
     'embed_pos_noise_sigma_1.5_samples_4_noise_prob'
+    >>> name_of({"site": "z", "by": ["layer"], "direction": "noise", "metric": "prob",
+    ...          "intervention": {"name": "scale", "factor": 1e9}})
+    'z_layer_scale_factor_1e09_noise_prob'
     """
     parts = [
         settings["site"],
@@ -202,7 +205,11 @@ def _of_intervention(what: str | dict[str, Any]) -> list[str]:
     if isinstance(what, str):
         return [] if what == "patch" else [what]
     held = {key: value for key, value in what.items() if key != "name" and not isinstance(value, list)}
-    return [what["name"], *(f"{key}_{str(value).lower()}" for key, value in held.items())]
+    return [what["name"], *(f"{key}_{_spelled(value)}" for key, value in held.items())]
+
+
+def _spelled(value: object) -> str:
+    return f"{value:g}".replace("+", "") if isinstance(value, float) else str(value).lower()
 
 
 def free_path(folder: Path, name: str, ending: str) -> Path:

@@ -239,7 +239,7 @@ def test_the_settings_of_an_intervention_stand_beside_it(lab: Lab) -> None:
     samples.press("Backspace")
     samples.press("Tab")
     expect(part(notebook, ".pw-x-told-parameter")).to_be_hidden()
-    expect(part(notebook, ".pw-x-main .pw-title").first).to_contain_text("Gaussian noise (sigma 3.0, samples 2)")
+    expect(part(notebook, ".pw-x-main .pw-title").first).to_contain_text("Gaussian noise (sigma 3, samples 2)")
     notebook.screenshot("explorer_parameters", part(notebook, ".pw-x-root"))
     press(notebook, "Undo")
     expect(samples).to_have_value("10")

@@ -79,7 +79,7 @@ def test_a_value_that_is_entered_is_the_one_measured_and_told(explorer, model):
 def test_noise_is_called_unlike_the_direction_and_keeps_its_word(noised):
     assert ("Gaussian noise", "noise") in noised._controls.intervention.options
     measured(noised)
-    assert "Gaussian noise (sigma 3.0, samples 3) in the corrupted run" in noised._map.view.words["title"]
+    assert "Gaussian noise (sigma 3, samples 3) in the corrupted run" in noised._map.view.words["title"]
     assert noised.result.provenance["intervention"] == noised.settings["intervention"]["name"] == "noise"
 
 
