@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 
 MINUS = "\u2212"
+ELLIPSIS = "\u2026"
+"""What a position reads at which the pairs of a dataset have different tokens."""
 SYMBOLS = {"\n": "\u21b5", "\r": "\u240d", "\t": "\u21e5"}
 """What stands for a line break, a carriage return and a tab."""
 
