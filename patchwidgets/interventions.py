@@ -28,11 +28,13 @@ class Intervention:
         name: the word for it.
         words: what happens to the activation, for a sentence about a cell; `{source}` and `{base}` name the runs.
         sized_by: the setting by which what is written can be of any size, "" where there is none.
+        draws: whether it draws at random, so that the seed of a sweep matters.
     """
 
     name: ClassVar[str]
     words: ClassVar[str]
     sized_by: ClassVar[str] = ""
+    draws: ClassVar[bool] = False
 
     @classmethod
     def called(cls) -> str:
@@ -152,6 +154,7 @@ class Resample(Intervention):
     samples: int = 1
     name: ClassVar[str] = "resample"
     words: ClassVar[str] = "is taken from other prompts and put into the {base} run"
+    draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.run not in ("clean", "corrupted"):
@@ -176,6 +179,7 @@ class Noise(Intervention):
     name: ClassVar[str] = "noise"
     words: ClassVar[str] = "has Gaussian noise added in the {base} run"
     sized_by: ClassVar[str] = "sigma"
+    draws: ClassVar[bool] = True
 
     @classmethod
     def called(cls) -> str:

@@ -144,9 +144,11 @@ def _listed(indices: list[int]) -> str:
 
 
 def _told(provenance: dict[str, Any]) -> str:
-    """Return an intervention with its settings: "scale (factor 0.5)"."""
+    """Return an intervention with its settings: "scale (factor 0.5)"; a seed other than 0 is among them."""
     given = provenance.get("settings") or {}
     settings = {name: value for name, value in given.items() if value is not None and value is not False}
+    if INTERVENTIONS[provenance["intervention"]].draws and provenance.get("seed"):
+        settings["seed"] = provenance["seed"]
     listed = ", ".join(f"{name.replace('_', ' ')} {_brief(value)}" for name, value in settings.items())
     return f"{INTERVENTIONS[provenance['intervention']].called()}{f' ({listed})' if listed else ''}"
 
