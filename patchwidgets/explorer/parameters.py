@@ -55,8 +55,8 @@ def read(text: str) -> int | float | str:
 
 
 class Parameters:
-    """The fields. `on_change(intervention)` is called with another one when a value changed, `on_seed()` when the sweep's
-    `seed` was; it has a field where the intervention draws at random. `lock` is the Explorer's.
+    """The fields. `on_change(intervention)` is called with another one when a value changed, `on_seed()` when the
+    sweep's `seed` did, which has a field where the intervention draws at random. `lock` is the Explorer's.
 
     A number counts when it is entered or left, not while it is typed. One that cannot be used is told below the
     controls, and nothing changes; an emptied field takes the default again.
