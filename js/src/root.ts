@@ -35,16 +35,19 @@ export function createRoot<S>(props: RenderProps<S>, className: string, redraw: 
     node.dataset["pwTheme"] = currentTheme();
   };
   setTheme();
+  // Measured anew only when it may have changed: asking lays out the whole page, once for every view that asks.
+  let known = 0;
   let laidOut = 0;
-  const width = () => (laidOut = contentWidth(node));
+  const width = () => (laidOut = known ||= contentWidth(node));
   const observer = new ResizeObserver(() => {
-    const now = contentWidth(node);
-    if (!now) tip.hide(); // or else it is there again when the view is
-    if (now > 0 && now !== laidOut) redraw(); // heights follow from widths
+    known = contentWidth(node);
+    if (!known) tip.hide(); // or else it is there again when the view is
+    if (known > 0 && known !== laidOut) redraw(); // heights follow from widths
   });
   observer.observe(node);
   watchTheme(() => {
     setTheme();
+    known = 0;
     redraw();
     // The page's own styles are between two themes now: another width than before, which may never be reported.
     observer.unobserve(node);

@@ -118,7 +118,8 @@ export class Sheet {
 
   /** The part of the grid that labels, header and means leave in view. */
   get view(): View {
-    const { labelW, height, tall, gridH } = this.#plan;
+    const { labelW, height, tall, scrolls, width: whole, gridH } = this.#plan;
+    if (!tall && !scrolls) return { left: 0, top: 0, width: whole, height: gridH }; // to ask lays out the page
     const { scrollLeft: left, scrollTop, clientWidth, clientHeight } = this.node;
     const width = clientWidth - labelW - (this.#means ? MEANS_W : 0) - SHEET_PAD;
     return tall

@@ -34,6 +34,23 @@ const cellsMessage = (at: number[], values: number[], status: number[]) => [
 ];
 
 describe("drawing", () => {
+  test("what one frame brings is drawn once, and asks for no layout of the page", async () => {
+    const asked = vi.spyOn(Element.prototype, "clientWidth", "get").mockReturnValue(500);
+    const styles = vi.spyOn(globalThis, "getComputedStyle").mockReturnValue({ width: "500px" } as CSSStyleDeclaration);
+    const { root, model } = mount(heatmapState());
+    const cleared = vi.spyOn(canvasOf(root).getContext("2d")!, "clearRect");
+    asked.mockClear();
+    model.set("words", { title: "A map" });
+    model.set("effect", new Float32Array(12).fill(0.2));
+    model.set("quantity", "effect");
+    model.deliver({ type: "cells" }, cellsMessage([6], [0.7], [0]));
+    await nextFrame();
+    expect(asked).not.toHaveBeenCalled();
+    expect(cleared).toHaveBeenCalledTimes(1);
+    expect(fills(root).get("1,2")).toBe(new Scale("light", 1).fill(0.7));
+    for (const spy of [asked, styles, cleared]) spy.mockRestore();
+  });
+
   test("a cell has the colour of its value", () => {
     const { root } = mount(heatmapState());
     const scale = new Scale("light", 1);

@@ -57,6 +57,7 @@ class Drilldown:
         self._inspector: tuple[Plan, Inspector] | None = None
         self._prepared: Inspector | None = None
         self._run: Run | None = None
+        self._has_heads = False  # Whether the heads at the open cell are shown, or will be.
         self._seen: tuple[Patches, Inspection] | None = None
         self.hint = Line("pw-x-dim", "pw-x-hint", text=_HINT)
         self.path, self.about, self.error = Line("pw-x-path"), Line("pw-x-dim"), Line("pw-x-error")
@@ -124,6 +125,7 @@ class Drilldown:
             self.about.say(*about)
             opened = open_cell(self._handle, plan, metric, cell)
             position = opened.position
+            self._has_heads = position is not None
             self.neurons.open(opened)
             if position is not None:
                 self.heads.blank(self._heads_grid(opened), {"title": self._heads_title(opened, position)})
@@ -202,7 +204,7 @@ class Drilldown:
             self.hint: opened is None,
             self.path: opened is not None,
             self.back: opened is not None and (opened.chosen is not None or opened.neuron is not None),
-            self._heads_card: self._run is not None,
+            self._heads_card: self._has_heads,
             self._parts_card: opened is not None and (opened.head is not None or opened.position is not None),
             self._attention_card: opened is not None and opened.head is not None,
             self._output_card: opened is not None and opened.head is not None,
@@ -215,6 +217,7 @@ class Drilldown:
         if self._run is not None:
             self._run.cancel()
             self._run = None
+        self._has_heads = False
 
     def _sweep_heads(self, opened: Opened, position: int) -> None:
         """Measure z of every head at the cell's token in every metric. On the worker thread: plans ask the model."""
@@ -234,11 +237,12 @@ class Drilldown:
                 return
             if isinstance(heads, PatchError):
                 self.error.say(f"Heads: {heads}")
+                self._has_heads = False
+                self._arrange()
                 return
             self._run = start(self._handle, heads, encode=self._encode)
             self._follow_heads(now, position, self._run, [])
             self._run.subscribe(self._heads_arrived)
-            self._arrange()
 
     def _follow_heads(self, opened: Opened, position: int, run: Run, selected: list[int]) -> None:
         grid = self._heads_grid(opened)

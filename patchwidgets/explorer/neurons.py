@@ -63,7 +63,7 @@ class Neurons:
     def open(self, opened: Opened) -> None:
         """Offer the neurons of a cell; what is measured of another is dropped."""
         with self._lock:
-            self.close()
+            self._drop()
             cell = opened.cell
             if "layer" in cell and opened.position is not None and self._handle.has(get_site(_SITE)):
                 self._opened = opened
@@ -73,12 +73,15 @@ class Neurons:
     def close(self) -> None:
         """Show nothing; what is computing is dropped."""
         with self._lock:
-            if self.run is not None:
-                self.run.cancel()
-            self._opened, self.run, self._shown = None, None, []
-            self.error.say("")
-            self.show_activation(None)
+            self._drop()
             self._arrange()
+
+    def _drop(self) -> None:
+        if self.run is not None:
+            self.run.cancel()
+        self._opened, self.run, self._shown = None, None, []
+        self.error.say("")
+        self.activation.layout.display = "none"
 
     def rescore(self, metric: str) -> None:
         """List the strongest in another metric; nothing is run again."""

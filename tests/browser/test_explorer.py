@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.axe import check_accessible
 from tests.browser.harness import Lab, Notebook
-from tests.browser.hosts import table_of
 from tests.browser.measuring import Clicks, Measured, no_model_call, streaming, time_keys
+from tests.browser.reading import click_cell_of, number_of, small_table_of, table_of
 
 pytestmark = pytest.mark.browser
 
@@ -47,6 +47,25 @@ waves._SECONDS, waves._LAST_SECONDS = wave_seconds
 gate.release(10**6)
 """
 
+# The neurons of layer 2 at position 14, each patched by TransformerLens's own hooks.
+ALONE = """
+import torch
+prompts = [model.to_tokens(explorer.settings[run]) for run in ("clean", "corrupted")]
+site, runs = "blocks.2.mlp.hook_post", [model.run_with_cache(tokens) for tokens in prompts]
+answers = [model.to_single_token(explorer.settings[name]) for name in ("answer", "foil")]
+def put(activation, hook):
+    count = activation.shape[-1]
+    activation[range(count), 14, range(count)] = runs[0][1][site][0, 14]
+    return activation
+with torch.inference_mode():
+    logits = model.run_with_hooks(prompts[1].repeat(runs[0][1][site].shape[-1], 1), fwd_hooks=[(site, put)])[:, -1]
+    gaps = [each[answers[0]] - each[answers[1]] for each in (*logits, runs[1][0][0, -1])]
+moved = torch.stack(gaps[:-1]) - gaps[-1]
+strongest = moved.abs().sort(descending=True, stable=True).indices[:10].tolist()
+effects = moved[strongest].tolist()
+activations = [cache[site][0, :, strongest[0]].tolist() for _, cache in runs]
+"""
+
 # Keeps every text the progress line has shown, with how many cells the heatmap had coloured by then.
 WATCH = """() => {
     const line = document.querySelector(".pw-x-progress-text");
@@ -55,6 +74,10 @@ WATCH = """() => {
     new MutationObserver(() => window.seen.push([line.textContent.trim(), canvas.toDataURL()]))
         .observe(line, {childList: true, subtree: true, characterData: true});
 }"""
+
+
+TOP_NEURONS = ".pw-x-card .pw-heatmap:has-text('Top neurons')"
+ACTIVATION = ".pw-x-card .pw-heatmap:has-text('Activation of neuron')"
 
 
 def open_explorer(lab: Lab, what: str = "", **look: object) -> Notebook:
@@ -79,16 +102,7 @@ def press(notebook: Notebook, name: str) -> None:
 
 
 def click_cell(notebook: Notebook, view: str, row: int, col: int) -> None:
-    """Click the middle of a cell of the heatmap at `view`, found from its drawn size."""
-    plot = part(notebook, f"{view} .pw-plot").first
-    plot.scroll_into_view_if_needed()
-    rows, cols = (
-        int(part(notebook, f"{view} [role=grid]").first.get_attribute(f"aria-{axis}count") or 0)
-        for axis in ("row", "col")
-    )
-    box = plot.bounding_box()
-    assert box is not None
-    plot.click(position={"x": box["width"] * (col + 0.5) / cols, "y": box["height"] * (row + 0.5) / rows})
+    click_cell_of(part(notebook, view).first, row, col)
 
 
 def let_through(notebook: Notebook, least: int) -> None:
@@ -99,8 +113,16 @@ def let_through(notebook: Notebook, least: int) -> None:
 
 
 def table(notebook: Notebook, view: str) -> list[list[str]]:
-    """Return the texts of a heatmap's table of values, opened for the purpose."""
-    return table_of(part(notebook, view))
+    return table_of(part(notebook, view).first)
+
+
+def open_neuron(notebook: Notebook) -> None:
+    """Measure the neurons behind the open cell and open the one that moves the metric the most."""
+    press(notebook, "Measure each")
+    notebook.wait_for("(each := explorer._drilldown.neurons).run is not None and each.run.finished")
+    click_cell(notebook, TOP_NEURONS, 0, 0)
+    expect(part(notebook, ".pw-x-path")).to_contain_text("neuron")
+    notebook.wait_for("explorer._worker.idle")
 
 
 def check_drawn_values(notebook: Notebook, alone: tuple[int, ...] = (), of: str = "explorer.result") -> None:
@@ -116,8 +138,7 @@ def check_drawn_values(notebook: Notebook, alone: tuple[int, ...] = (), of: str 
         if status[row, col] in ("implied", "unavailable"):
             assert status[row, col] in text
         if math.isfinite(value):
-            number = float(text.split()[0].replace("\u2212", "-").rstrip(","))
-            assert number == pytest.approx(value, abs=0.006), (row, col, text)
+            assert number_of(text) == pytest.approx(value, abs=0.006), (row, col, text)
 
 
 def test_the_main_job(lab: Lab, measured: Measured) -> None:
@@ -181,6 +202,23 @@ def test_the_main_job(lab: Lab, measured: Measured) -> None:
         notebook.wait_for("explorer.result is not None and explorer.result.metrics == ('logprob',)")
         notebook.wait_for("explorer._worker.idle")
     check_drawn_values(notebook)
+
+
+def test_the_neurons_behind_a_cell_and_what_one_does(lab: Lab) -> None:
+    notebook = open_explorer(lab, height=1800)
+    press(notebook, "Run")
+    notebook.wait_for("explorer.result is not None and explorer._worker.idle")
+    click_cell(notebook, ".pw-x-main", 2, 14)
+    notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
+    open_neuron(notebook)
+    notebook.kernel_eval(f"exec({ALONE!r}, globals())")
+    strongest, effects = notebook.kernel_eval("(strongest, effects)")
+    plot = part(notebook, f"{TOP_NEURONS} .pw-rowlabel")
+    assert plot.all_inner_texts() == [str(neuron) for neuron in strongest]
+    told = [number_of(row[0]) for row in small_table_of(part(notebook, TOP_NEURONS))]
+    assert told == pytest.approx(effects, abs=6e-4)
+    drawn = [[number_of(text) for text in row] for row in small_table_of(part(notebook, ACTIVATION))]
+    np.testing.assert_allclose(drawn, notebook.kernel_eval("activations"), atol=6e-3)
 
 
 def test_cancel_keeps_what_was_measured_and_the_kernel_stays_free(lab: Lab, measured: Measured) -> None:

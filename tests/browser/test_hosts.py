@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 import patchwidgets as pw
 from tests.browser.harness import Traffic, is_foreign
-from tests.browser.hosts import MarimoServer, NotebookSeven, click_cell_of, number_of, table_of
+from tests.browser.hosts import MarimoServer, NotebookSeven
+from tests.browser.reading import click_cell_of, number_of, table_of
 from tests.browser.test_explorer import OPEN
 
 pytestmark = pytest.mark.browser

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.harness import Lab, LabServer, Notebook
-from tests.browser.hosts import click_cell_of, number_of, table_of
+from tests.browser.reading import click_cell_of, number_of, table_of
 from tests.browser.server import wait_until
 from tests.browser.test_explorer import FAST, OPEN, SLOW, check_drawn_values, press, type_into
 

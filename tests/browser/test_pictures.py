@@ -22,6 +22,7 @@ from tests.browser.test_explorer import (
     click_cell,
     let_through,
     open_explorer,
+    open_neuron,
     part,
     press,
     table,
@@ -121,6 +122,9 @@ def test_one_pair_in_every_state(lab: Lab) -> None:
         expect(part(notebook, ".pw-x-card:has-text('Attention of head')")).to_be_visible()
         notebook.wait_for("explorer._worker.idle")
         taken.take("head")
+        press(notebook, "Back to the cell")
+        open_neuron(notebook)
+        taken.take("neuron", ".pw-x-side")
         check_limit(notebook)
         for count, control in enumerate(("Noise", "z", "Denoise"), 2):
             press(notebook, control)
@@ -155,7 +159,7 @@ def running(notebook: Notebook, taken: Album) -> None:
         let_through(notebook, 1)
         taken.take("running")
     finally:
-        notebook.kernel_eval(FREE)
+        notebook.kernel_eval(f"exec({FREE!r}, globals())")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
     notebook.wait_for("explorer._worker.idle")
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.harness import Lab, Notebook
 from tests.browser.measuring import Clicks, Measured, no_model_call, streaming, time_keys
+from tests.browser.reading import number_of, small_table_of
 from tests.browser.test_explorer import OPEN, WATCH, check_drawn_values, click_cell, part, press, table, type_into
 
 pytestmark = [pytest.mark.browser, pytest.mark.smollm2]
@@ -20,10 +21,6 @@ CLEAN = "When Mary and John went to the store, John gave a drink to"
 CORRUPTED = "When Anna and John went to the store, John gave a drink to"
 DONE = re.compile(r"cells, in [\d.]+ s")
 HEADS = ".pw-x-card:has-text('Heads writing at')"
-
-
-def number(text: str) -> float:
-    return float(text.split()[0].replace("\u2212", "-"))
 
 
 def test_from_an_empty_prompt_to_the_head_that_carries_the_name(
@@ -101,11 +98,7 @@ def open_the_cell(notebook: Notebook, measured: Measured) -> None:
 
 def open_the_head(notebook: Notebook) -> None:
     """Open the heads that move the answer most until one reads from the name; that one points to it."""
-    grid = part(notebook, f"{HEADS} [role=grid]")
-    grid.press("t")
-    rows = part(notebook, f"{HEADS} .pw-table tbody tr").all()
-    drawn = [[number(text) for text in row.locator("td:not(.pw-meancell)").all_inner_texts()] for row in rows]
-    part(notebook, f"{HEADS} .pw-tablebox").press("t")
+    drawn = [[number_of(text) for text in row] for row in small_table_of(part(notebook, HEADS))]
     heads = np.array(notebook.kernel_eval("explorer._drilldown.run.snapshot().normalized.values[0, :, 0].tolist()"))
     assert np.abs(np.array(drawn) - heads).max() <= 0.006
     strongest = [divmod(int(i), heads.shape[1]) for i in np.argsort(-heads, axis=None)[:3]]
@@ -120,7 +113,7 @@ def open_the_head(notebook: Notebook) -> None:
         raise AssertionError(f"none of the heads {strongest} reads from the name")
     output = part(notebook, f".pw-x-card:has-text('Where head {layer}.{head} points') .pw-run-clean")
     assert "Mary" in output.locator("tbody").inner_text()
-    difference = number(output.locator("tfoot .pw-percent").inner_text())
+    difference = number_of(output.locator("tfoot .pw-percent").inner_text())
     told = notebook.kernel_eval("explorer._drilldown.output.tables[0]['difference']")
     assert difference == pytest.approx(told, abs=0.006)
     assert difference > 0
@@ -132,7 +125,7 @@ def read_attention(attention: Locator) -> dict[str, float]:
     """Return tokens and the clean run's weights from the position shown, from the card's table."""
     attention.locator("[role=group]").press("t")
     rows = attention.locator(".pw-table tbody tr").all()
-    found = {row.locator("th").inner_text(): number(row.locator("td").first.inner_text()) for row in rows}
+    found = {row.locator("th").inner_text(): number_of(row.locator("td").first.inner_text()) for row in rows}
     attention.locator(".pw-tablebox").press("t")
     return found
 
@@ -151,7 +144,7 @@ def run_the_code(notebook: Notebook) -> None:
     drawn = table(notebook, ".pw-x-main > :first-child")
     assert len(again) == sum(len(row) for row in drawn)
     for (layer, pos), value in again.items():
-        shown = number(drawn[int(layer)][int(pos)])
+        shown = number_of(drawn[int(layer)][int(pos)])
         assert math.isclose(shown, value, abs_tol=0.006), (layer, pos, shown, value)
 
 

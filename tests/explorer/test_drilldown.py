@@ -43,6 +43,21 @@ def test_the_plain_runs_behind_a_cell_are_made_when_the_sweep_ends(measured, mod
     assert not [name for name in threads if name.startswith("patchwidgets-explorer")]
 
 
+def test_opening_another_cell_hides_nothing_that_it_shows_again(measured, select):
+    """Hidden and shown again, a part flickers, and the page is laid out twice."""
+    panel = measured._drilldown
+    select(measured._map.view, 2, 14)
+    measured.wait()
+    changed = []
+    for part in (*panel.box.children, *panel.neurons.box.children):
+        part.layout.observe(lambda change: changed.append(change["new"]), "display")
+    select(measured._map.view, 1, 10)
+    measured.wait()
+    assert panel.opened.cell == {"layer": 1, "pos": 10}
+    assert panel.run.finished
+    assert changed == []
+
+
 def test_another_head_opened_from_a_head_cell_is_that_heads_patch(explorer, model, select):
     explorer._controls.site.value = "z"
     explorer._controls.by.value = ("layer", "pos", "head")

@@ -73,12 +73,17 @@ export class HeatmapView {
     const [tools, box] = [this.#tools.node, this.#clipboard.box];
     node.prepend(this.#top, this.#body, this.#table, this.#note, tools, box, this.#foot);
     this.#listen(signal);
-    const repaint = coalesce(() => !signal.aborted && this.repaint());
-    const relayout = coalesce(() => !signal.aborted && this.layout());
+    let whole = false; // or the cells alone
+    const redraw = coalesce(() => {
+      if (signal.aborted) return;
+      if (whole) this.layout();
+      else this.repaint();
+      whole = false;
+    });
     const unsubscribe = store.subscribe((change) => {
-      if (change === "selection") this.#select();
-      else if (change === "cells") repaint();
-      else relayout();
+      if (change === "selection") return this.#select();
+      whole ||= change === "traits";
+      redraw();
     });
     signal.addEventListener("abort", unsubscribe);
     this.layout();
