@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .spelling import ELLIPSIS as ELLIPSIS
+
 if TYPE_CHECKING:
     from .result import PatchResult
-
-
-ELLIPSIS = "\u2026"
-"""What a position reads at which the pairs of a dataset have different tokens."""
 
 Key = dict[str, int | str]
 """Axis -> index in the model; for the sets of a Joint their names."""
@@ -27,15 +25,15 @@ class Tokens:
     """The tokens over a grid's columns: both prompts' texts and the position of a beginning-of-sequence token.
 
     `differs` says per position whether the two prompts hold different tokens; it defaults to where the texts differ,
-    which is not the same where two tokens have one text. Of `many` pairs they are what all pairs share, an ellipsis
-    where the pairs have different tokens.
+    which is not the same where two tokens have one text. Of several pairs they are what all pairs share, and `varied`
+    holds per run the positions at which an ellipsis stands for the pairs' own tokens.
     """
 
     clean: Sequence[str]
     corrupted: Sequence[str]
     bos: int | None = None
     differs: Sequence[bool] | None = None
-    many: bool = False
+    varied: Mapping[str, Collection[int]] | None = None
 
     def columns(self, positions: Sequence[int]) -> dict[str, Any]:
         """Return the column description of the given positions, as views draw it."""
@@ -46,8 +44,8 @@ class Tokens:
         columns = {
             "kind": "tokens", "title": "token", "clean": clean, "corrupted": corrupted, "differs": differs, "bos": bos,
         }  # fmt: skip
-        if self.many:
-            columns["varies"] = [ELLIPSIS in texts for texts in zip(clean, corrupted, strict=True)]
+        if self.varied is not None:
+            columns["varies"] = [[run for run in self.varied if p in self.varied[run]] for p in positions]
         some = list(positions) != list(range(len(clean)))
         return {**columns, "numbers": [str(position) for position in positions]} if some else columns
 
@@ -147,7 +145,12 @@ def tokens_of(result: PatchResult) -> Tokens:
     # A difference of two alignments has none of its own.
     plain = plain and len(p["tokens"]["clean"]) == len(p["tokens"]["corrupted"])
     differs = [a != b for a, b in zip(p["tokens"]["clean"], p["tokens"]["corrupted"], strict=True)] if plain else None
-    return Tokens(p["texts"]["clean"], p["texts"]["corrupted"], p["bos_at"], differs, many=p.get("n", 1) > 1)
+    texts = {run: p["texts"][run] for run in ("clean", "corrupted")}
+    varied = None
+    if p.get("n", 1) > 1:  # Results that were saved before they held where the pairs vary tell of it by the ellipsis.
+        told = {run: [i for i, text in enumerate(found) if text == ELLIPSIS] for run, found in texts.items()}
+        varied = p.get("varied", told)
+    return Tokens(texts["clean"], texts["corrupted"], p["bos_at"], differs, varied)
 
 
 def gapped_columns(grid: Grid, result: PatchResult) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 DIRECTIONS = ("denoise", "noise")
 MOST_SAMPLES = 10_000
 """The most draws of a noise or a resampling: every one is a run of its own."""
+_WHOLE = 2**53
+"""Whole numbers from here on are held as floats: not every one of them is one."""
 
 
 class Intervention:
@@ -24,10 +27,14 @@ class Intervention:
     Attributes:
         name: the word for it.
         words: what happens to the activation, for a sentence about a cell; `{source}` and `{base}` name the runs.
+        sized_by: the setting by which what is written can be of any size, "" where there is none.
+        draws: whether it draws at random, so that the seed of a sweep matters.
     """
 
     name: ClassVar[str]
     words: ClassVar[str]
+    sized_by: ClassVar[str] = ""
+    draws: ClassVar[bool] = False
 
     @classmethod
     def called(cls) -> str:
@@ -147,6 +154,7 @@ class Resample(Intervention):
     samples: int = 1
     name: ClassVar[str] = "resample"
     words: ClassVar[str] = "is taken from other prompts and put into the {base} run"
+    draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.run not in ("clean", "corrupted"):
@@ -170,6 +178,8 @@ class Noise(Intervention):
     samples: int = 10
     name: ClassVar[str] = "noise"
     words: ClassVar[str] = "has Gaussian noise added in the {base} run"
+    sized_by: ClassVar[str] = "sigma"
+    draws: ClassVar[bool] = True
 
     @classmethod
     def called(cls) -> str:
@@ -179,7 +189,7 @@ class Noise(Intervention):
     def __post_init__(self) -> None:
         _number(self, "sigma")
         if self.sigma < 0:
-            raise PatchError(f"Noise: sigma must be 0 or more, not {self.sigma!r}.")
+            raise PatchError(f"Noise: sigma must be 0 or more, not {self.sigma:g}.")
         _check_samples(self)
 
 
@@ -194,11 +204,12 @@ class Scale(Intervention):
     factor: float = 0.5
     name: ClassVar[str] = "scale"
     words: ClassVar[str] = "is multiplied by a factor in the {base} run"
+    sized_by: ClassVar[str] = "factor"
 
     @classmethod
     def told(cls, settings: Mapping[str, Any]) -> str:
         """Return its words with the factor."""
-        return cls.words.replace("a factor", str(settings["factor"])) if "factor" in settings else cls.words
+        return cls.words.replace("a factor", f"{settings['factor']:g}") if "factor" in settings else cls.words
 
     @classmethod
     def removes(cls, settings: Mapping[str, Any]) -> bool:
@@ -248,6 +259,7 @@ class Vector(Intervention):
     add: bool = False
     name: ClassVar[str] = "vector"
     words: ClassVar[str] = "is set to a given vector in the {base} run"
+    sized_by: ClassVar[str] = "values"
 
     @classmethod
     def told(cls, settings: Mapping[str, Any]) -> str:
@@ -264,7 +276,7 @@ class Vector(Intervention):
 
         try:
             array = np.asarray(self.values, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PatchError(f"Vector: values must be numbers, not {quoted(self.values)}.") from None
         if array.ndim > 1 or array.size == 0 or not np.isfinite(array).all():
             raise PatchError(f"Vector: values must be a list of finite numbers, not {quoted(self.values)}.")
@@ -352,9 +364,14 @@ def _dataset(prompts: Sequence[Sequence[int]], run: str) -> Dataset:
 
 def _number(owner: Intervention, field: str) -> None:
     value = getattr(owner, field)
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    size = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with suppress(OverflowError):  # A whole number of hundreds of digits.
+            size = float(value)
+    if not math.isfinite(size):
         raise PatchError(f"{type(owner).__name__}: {field} must be a finite number, not {quoted(value)}.")
-    object.__setattr__(owner, field, int(value) if isinstance(value, Integral) else float(value))
+    whole = isinstance(value, Integral) and abs(size) < _WHOLE
+    object.__setattr__(owner, field, int(size) if whole else size)
 
 
 def _check_flag(owner: Intervention, field: str) -> None:

@@ -76,7 +76,7 @@ SITES: dict[str, Site] = _table(
         "blocks.{layer}.hook_resid_mid",
         ("pos", ""),
         _RESIDUAL,
-        "hook_resid_mid of the layer",
+        "the residual stream between the layer's attention and its MLP",
         in_place=True,
     ),
     Site(

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 
 MINUS = "\u2212"
+ELLIPSIS = "\u2026"
+"""What a position reads at which the pairs of a dataset have different tokens."""
 SYMBOLS = {"\n": "\u21b5", "\r": "\u240d", "\t": "\u21e5"}
 """What stands for a line break, a carriage return and a tab."""
 
@@ -42,6 +44,15 @@ def counted(number: int, name: str) -> str:
     ('1 cell', '0 cells')
     """
     return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def brief(value: float) -> str:
+    """Return a setting as it is told: six digits at most, no needless decimals.
+
+    >>> brief(3.0), brief(-0.5), brief(1e9)
+    ('3', '\u22120.5', '1e+09')
+    """
+    return minus(f"{value:g}")
 
 
 def ranges(indices: Sequence[int] | None) -> str:

@@ -17,7 +17,7 @@ from .origins import checked, made_by, resolution
 from .origins import made as made
 from .origins import origin as origin
 from .sites import SITES
-from .spelling import MINUS, counted, minus, ranges, shown_token, signed
+from .spelling import MINUS, brief, counted, minus, ranges, shown_token, signed
 
 if TYPE_CHECKING:
     from .result import PatchResult
@@ -144,9 +144,11 @@ def _listed(indices: list[int]) -> str:
 
 
 def _told(provenance: dict[str, Any]) -> str:
-    """Return an intervention with its settings: "scale (factor 0.5)"."""
+    """Return an intervention with its settings: "scale (factor 0.5)"; a seed other than 0 is among them."""
     given = provenance.get("settings") or {}
     settings = {name: value for name, value in given.items() if value is not None and value is not False}
+    if INTERVENTIONS[provenance["intervention"]].draws and provenance.get("seed"):
+        settings["seed"] = provenance["seed"]
     listed = ", ".join(f"{name.replace('_', ' ')} {_brief(value)}" for name, value in settings.items())
     return f"{INTERVENTIONS[provenance['intervention']].called()}{f' ({listed})' if listed else ''}"
 
@@ -156,7 +158,7 @@ def _brief(value: object) -> str:
         return "yes"
     if isinstance(value, list):
         return f"of {counted(len(value), 'number')}"
-    return minus(str(value)) if isinstance(value, (int, float)) else str(value)
+    return brief(value) if isinstance(value, (int, float)) else str(value)
 
 
 def _and(names: list[str]) -> str:
@@ -217,7 +219,7 @@ def stands(provenance: dict[str, Any]) -> list[str]:
 
 
 def _stood(provenance: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return for everything that stands in which runs, and what it is and where: "noise (sigma 3.0) at embed"."""
+    """Return for everything that stands in which runs, and what it is and where: "noise (sigma 3) at embed"."""
     found = []
     for stand in provenance.get("standing") or []:
         runs = "both runs" if stand["runs"] == "both" else f"the {stand['runs']} run"

@@ -101,3 +101,21 @@ def test_equal_texts_of_different_tokens_are_still_a_difference(gpt2: Transforme
     columns = grid_of(result).columns
     assert columns["differs"] == [False, False, False, True, False, True, False]
     assert columns["clean"][3] == columns["corrupted"][3] == "a"
+
+
+def test_a_token_that_is_an_ellipsis_is_no_column_at_which_the_pairs_differ(gpt2: TransformerBridge) -> None:
+    result = patch(gpt2, models.five_pairs(), "resid_pre").wait()
+    assert result.provenance["texts"]["clean"] == ["[BOS]", "w1", "w2", "\u2026", "w4", "w5"]
+    result.provenance["texts"]["clean"][4] = result.provenance["texts"]["corrupted"][4] = "\u2026"
+    both = ["clean", "corrupted"]
+    assert grid_of(result).columns["varies"] == [[], [], [], both, [], []]
+    # A result that was saved before it held where the pairs vary tells of it by its texts.
+    del result.provenance["varied"]
+    assert grid_of(result).columns["varies"] == [[], [], [], both, both, []]
+
+
+def test_columns_tell_per_run_where_pairs_differ() -> None:
+    tokens = Tokens(["a", "\u2026", "\u2026"], ["a", "\u2026", "b"], varied={"clean": [1], "corrupted": []})
+    assert tokens.columns([0, 1, 2])["varies"] == [[], ["clean"], []]
+    assert tokens.columns([2, 1])["varies"] == [[], ["clean"]]
+    assert "varies" not in Tokens(["a"], ["a"]).columns([0])

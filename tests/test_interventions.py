@@ -81,7 +81,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a number": (lambda: get_intervention(0, "noise"), "unknown intervention 0"),
     "a class": (lambda: get_intervention(Zero, "noise"), r"Zero is a class; write intervention=Zero\(\)\."),
     "a vector by name": (lambda: get_intervention("vector", "noise"), r"a vector has no default; give intervention=V"),
-    "sigma": (lambda: Noise(-1.0), "Noise: sigma must be 0 or more, not -1.0"),
+    "sigma": (lambda: Noise(-1.0), "Noise: sigma must be 0 or more, not -1[.]$"),
     "a NaN": (lambda: Noise(float("nan")), "Noise: sigma must be a finite number, not nan"),
     "a bool": (lambda: Noise(True), "Noise: sigma must be a finite number, not True"),
     "no samples": (lambda: Noise(samples=0), "samples must be a whole number, 1 or more, not 0"),
@@ -89,6 +89,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "half a sample": (lambda: Resample(samples=1.5), "samples must be a whole number, 1 or more, not 1.5"),  # type: ignore[arg-type]
     "factor": (lambda: Scale("half"), "Scale: factor must be a finite number, not 'half'"),  # type: ignore[arg-type]
     "infinity": (lambda: Scale(float("inf")), "Scale: factor must be a finite number, not inf"),
+    "a very long number": (lambda: Scale(10**400), "Scale: factor must be a finite number, not 1000"),
+    "a very long entry": (lambda: Vector([10**400]), "Vector: values must be numbers, not "),
     "threshold": (lambda: Mask(None), "Mask: threshold must be a finite number, not None"),  # type: ignore[arg-type]
     "run": (lambda: Mean(run="clear"), "unknown run 'clear'; did you mean 'clean'?"),
     "both": (lambda: Resample(run="both"), "unknown run 'both'"),

@@ -118,7 +118,7 @@ def test_what_stands_and_a_window_are_in_the_title(gpt2: TransformerBridge) -> N
     ax = traced.plot()
     told = (
         "mlp_out by layer and token, clean into corrupted, windows of 2 layers, standing in the corrupted run: "
-        "Gaussian noise (sigma 3.0, samples 2) at embed, positions 2"
+        "Gaussian noise (sigma 3, samples 2) at embed, positions 2"
     )
     assert " ".join(ax.get_title(loc="left").split()).startswith(told)
     assert "foil" not in ax.get_title(loc="left")

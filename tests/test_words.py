@@ -196,11 +196,33 @@ def test_what_stands_and_what_was_averaged_is_told(gpt2: TransformerBridge) -> N
     assert "means over" not in patch(gpt2, models.PAIR, "z").wait().describe()
 
 
+@pytest.mark.parametrize(
+    ("what", "title"),
+    [
+        (pw.Noise(sigma=3.0, samples=2), "Gaussian noise (sigma 3, samples 2)"),
+        (pw.Scale(1e9), "scale (factor 1e+09)"),
+        (pw.Scale(-0.5), "scale (factor \u22120.5)"),
+        (pw.Mask(threshold=1000000000.0, absolute=True), "mask (threshold 1e+09, absolute yes)"),
+    ],
+)
+def test_settings_are_told_without_needless_decimals(denoised: PatchResult, what: Any, title: str) -> None:
+    settings = {"intervention": what.name, "settings": what.settings()}
+    said = words.meaning({**denoised.provenance, **settings})
+    assert f", {title} in the corrupted run" in said["title"]
+
+
+def test_the_middle_of_a_layer_is_told_in_words(denoised: PatchResult) -> None:
+    said = words.meaning({**denoised.provenance, "site": "resid_mid"})
+    where = "when the residual stream between the layer's attention and its MLP, at that token, is taken from"
+    assert where in said["sentence"]
+    assert not any("hook" in site.words for site in SITES.values())
+
+
 SET_OR_ADDED = [
     (pw.Vector(0.5), "is set to a given vector in the clean run", True),
     (pw.Vector(0.5, add=True), "has a given vector added in the clean run", False),
     (pw.Scale(0.5), "is multiplied by 0.5 in the clean run", True),
-    (pw.Scale(2.0), "is multiplied by 2.0 in the clean run", False),
+    (pw.Scale(2.0), "is multiplied by 2 in the clean run", False),
     (pw.Scale(-1), "is multiplied by \u22121 in the clean run", False),
     (pw.Zero(), "is set to zero in the clean run", True),
 ]

@@ -10,8 +10,6 @@ const LINE = 15; // height of one line of header text
 const BOS = "BOS";
 /** What stands in texts where a prompt has no token; headers draw a box. */
 export const GAP = "\u2013";
-/** What stands where the pairs of a dataset have different tokens. */
-const ELLIPSIS = "\u2026";
 /** What a scrolling sheet keeps free on its right, for the frame of the last column. The style sheet has it too. */
 export const SHEET_PAD = 3;
 
@@ -78,17 +76,18 @@ function tokenCell(
   const differs = Boolean(columns.differs[i]) && corrupted !== undefined;
   const gap = clean === null ? "clean" : corrupted === null ? "corrupted" : "";
   const shown = (token: string | null) => (token === null ? GAP : bos && token === clean ? BOS : visible(token));
-  const varies = columns.varies?.[i] ?? false;
-  const known = (token: string, run: string) =>
-    varies && token === ELLIPSIS ? `the pairs' own ${run} token` : quoted(token);
-  const said = (token: string | null, run: string) => (token === null ? `no ${run} token` : known(token, run));
+  const varies = columns.varies?.[i] ?? [];
+  const known = (token: string, run: "clean" | "corrupted") =>
+    varies.includes(run) ? `the pairs' own ${run} token` : quoted(token);
+  const said = (token: string | null, run: "clean" | "corrupted") =>
+    token === null ? `no ${run} token` : known(token, run);
   return {
     clean: shown(clean),
     corrupted: corrupted !== undefined && (differs || both) ? shown(corrupted) : null,
     differs,
     gap,
     bos,
-    varies,
+    varies: varies.length > 0,
     full: differs ? `${said(clean, "clean")} / ${said(corrupted, "corrupted")}` : said(clean, "clean"),
     number: columns.numbers?.[i] ?? String(i),
   };

@@ -21,8 +21,8 @@ export interface TokenColumns {
   bos: number | null;
   /** What the columns' positions are called; 0, 1, 2 and so on where it is left out. */
   numbers?: string[];
-  /** Of several pairs: whether they have different tokens there, and an ellipsis stands for those. */
-  varies?: boolean[];
+  /** Of several pairs: the runs in which they have different tokens there, and an ellipsis stands for those. */
+  varies?: ("clean" | "corrupted")[][];
 }
 
 export interface LabelColumns {

@@ -124,6 +124,12 @@ describe("labels with underscores", () => {
 });
 
 test("a column at which the pairs differ is said to be that, and another ellipsis is a token", () => {
-  const columns = { ...tokens(["When", "\u2026", "\u2026"]), varies: [false, true, false] };
-  expect(headerCells(columns).map(({ full }) => full)).toEqual(["'When'", "the pairs' own clean token", "'\u2026'"]);
+  const columns = {
+    ...tokens(["When", "\u2026", "\u2026", "\u2026"], ["When", "\u2026", "\u2026", "Anna"]),
+    varies: [[], ["clean" as const], [], ["corrupted" as const]],
+    differs: [false, false, false, true],
+  };
+  const told = ["'When'", "the pairs' own clean token", "'\u2026'", "'\u2026' / the pairs' own corrupted token"];
+  expect(headerCells(columns).map(({ full }) => full)).toEqual(told);
+  expect(headerCells(columns).map(({ varies }) => varies)).toEqual([false, true, false, true]);
 });

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import ModelError
+from ..errors import ModelError, PatchError
 from ..sites import get_site
 from .gate import Edit, Stop, Stopped, check_control, hooked, joined
 from .handle import ModelHandle
@@ -118,6 +118,11 @@ def _record(
     with recorder.recording(doubled) if recorder else nullcontext() as cache:
         logits = forward(handle, doubled, edits, whole, cache, stop)
     if not torch.isfinite(logits).all():
+        if standing is not no_edits:
+            raise PatchError(
+                "the logits are not finite on these prompts with what stands in the runs; give numbers nearer to 0 "
+                "there. If it does not come from them, check the model's weights and its dtype."
+            )
         raise ModelError("the model's logits are not finite on these prompts; check its weights and its dtype.")
     for tensor in (logits, *kept.values()) if again else ():
         check_control(tensor[len(batch) :], tensor[again])

@@ -16,6 +16,7 @@ from ..metrics import Metric
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, Baseline, Row, forward
+from .finite import check_logits
 from .gate import Edit, check_control, joined, undisturbed
 from .gradients import make_mask
 from .handle import ModelHandle
@@ -75,15 +76,16 @@ def inspect_cells(
 class Inspector:
     """Looks at patches of one pair. The plain runs are made once, as long as the model computes as it did.
 
-    A mask follows the gradient of `metric`; `encode` gives the prompts of the dataset a mean or a sample is from. The
-    plain runs' activations at `sites` are kept from the first look on where they are small beside the free memory.
+    A mask follows the gradient of `metric`; `encode` gives the prompts of the dataset a mean or a sample is from, and
+    random draws are those of a sweep that starts from `seed`. The plain runs' activations at `sites` are kept from the
+    first look on where they are small beside the free memory.
     """
 
     def __init__(
         self, handle: ModelHandle, pair: EncodedPair, patch: Patch, *, intervention: Intervention | None = None,
-        metric: Metric | None = None, encode: Encode | None = None, sites: Sequence[str] = (),
+        metric: Metric | None = None, encode: Encode | None = None, sites: Sequence[str] = (), seed: int = 0,
     ) -> None:  # fmt: skip
-        self._handle, self._base, self._metric = handle, patch.base, metric
+        self._handle, self._base, self._metric, self._seed = handle, patch.base, metric, seed
         self._what = intervention or patch
         self._lanes = [Lane(i, pair, 0, i, "both") for i in range(draws_of(self._what))]
         self._encode = encode or _no_datasets
@@ -139,10 +141,11 @@ class Inspector:
             value = self._value(written, baseline)
             jobs = [(targets, each) for each in self._lanes]
             logits, _ = _patched(self._handle, self._base, baseline, jobs, value, {}, isinstance(self._what, Patch))
+        check_logits(logits, (self._what,), self._handle)
         return Inspection((*self._ends(baseline), torch.stack(logits)))
 
     def _value(self, written: Sequence[str], baseline: Baseline) -> Value:
-        sources = Sources(self._handle, self._lanes, self._base, written, 0, self._encode)
+        sources = Sources(self._handle, self._lanes, self._base, written, self._seed, self._encode)
         return _values(self._what, sources, baseline, self._metric)
 
     def _ends(self, baseline: Baseline) -> list[Tensor]:
@@ -185,6 +188,7 @@ class Inspector:
             watch = None if head is None else Watch(pattern_hook(self._handle, head[0]), *head)
             logits, above = replayed(self._handle, stack, tapes, base, baseline, jobs, value, matched, watch)
             seen = {} if watch is None else {watch.hook: [_over(found[base][watch.hook][0], each) for each in above]}
+        check_logits(logits, (self._what,), self._handle)
         draws = [slice(i, i + len(self._lanes)) for i in range(0, len(jobs), len(self._lanes))]
         kept = [*found.values(), *({hook: torch.stack(rows[some]) for hook, rows in seen.items()} for some in draws)]
         attention = []

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..errors import PatchError
 from ..interventions import Patch
 from .baseline import Baseline, Edits
+from .finite import check_logits
 from .gate import Stop, Stopped, undisturbed
 from .handle import ModelHandle
 from .hooked import Patched, Value, run_patched
@@ -88,8 +88,8 @@ class Task:
         whole: Mapping[tuple[int, Lane], torch.Tensor],
     ) -> np.ndarray:  # fmt: skip
         """Return the metrics of cells, [metric, item, cell], from the logits of each in every lane."""
-        if not all(torch.isfinite(logits).all() for logits in read.values()):
-            raise PatchError("a patched run gave logits that are not finite; check the model's dtype.")
+        written = (self.plan.intervention, *(stand.intervention for stand in self.plan.standing))
+        check_logits(read.values(), written, self.handle)
         by_lane = {lane: [read[cell, lane] for cell in cells] for lane in self.lanes}
         wholes = {lane: [whole[cell, lane] for cell in cells] for lane in self.lanes} if whole else {}
         return self.scorer.patched(by_lane, wholes, self.baseline, self.plan.patch.base)

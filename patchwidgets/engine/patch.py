@@ -17,6 +17,7 @@ from ..metrics import Metric, get_metrics
 from ..prompts import EncodedPair, PromptPair, check_pair
 from ..sites import get_site
 from .baseline import RUNS
+from .finite import check_size
 from .handle import ModelHandle, handle_of
 from .lanes import lanes_of
 from .plan import Plan, make_plan
@@ -166,7 +167,7 @@ def prompts_of(handle: ModelHandle, over: Dataset, prepend_bos: bool | None = No
 
 
 def _check_fit(handle: ModelHandle, plan: Plan, metrics: Sequence[Metric]) -> None:
-    """Raise PatchError where a metric cannot read the answers, or a vector has another length than the cells."""
+    """Raise PatchError where a metric cannot read the answers, or an intervention fits neither cells nor dtype."""
     long = any(len(sequence) > 1 for pair in plan.pairs for sequence in (*pair.answers, *pair.foils))
     for metric in metrics:
         if metric.single and long:
@@ -175,6 +176,7 @@ def _check_fit(handle: ModelHandle, plan: Plan, metrics: Sequence[Metric]) -> No
             )
     for stand in plan.standing:
         check_standing(handle, stand, plan.pairs)
+    check_size(plan.intervention, handle)
     one = [(plan.site, plan.by)] if not isinstance(plan.site, Joint) else []
     sets = plan.site.cells if isinstance(plan.site, Joint) else ()
     for site, by in [*one, *((site, tuple(place)) for cells in sets for site, place in cells)]:

@@ -10,6 +10,7 @@ from ..answers import as_id
 from ..interventions import Intervention, Mean, Noise, Patch, Resample, Standing
 from ..joint import Joint
 from ..prompts import EncodedPair
+from ..spelling import ELLIPSIS
 from .baseline import RUNS
 from .gate import foreign_hooks
 from .handle import ModelHandle
@@ -22,6 +23,7 @@ _PACKAGES = ("patchwidgets", "torch", "transformer-lens", "transformers")
 def make_provenance(handle: ModelHandle, plan: Plan, encode: Encode) -> dict[str, Any]:
     """Return the settings of a sweep as JSON-ready data. `encode` gives the prompts of another dataset."""
     pair = plan.pair
+    shared = shared_tokens(plan.pairs, plan.patch.base)
     return {
         "model": handle.name,
         "location": handle.location,
@@ -51,7 +53,8 @@ def make_provenance(handle: ModelHandle, plan: Plan, encode: Encode) -> dict[str
         "at": pair.at,
         "prompts": {"clean": pair.given[0], "corrupted": pair.given[1]},
         "tokens": {"clean": list(pair.clean), "corrupted": list(pair.corrupted)},
-        "texts": shared_texts(plan.pairs, plan.patch.base),
+        "texts": texts_of(shared),
+        "varied": varied_at(shared),
         "alignment": None if pair.alignment is None else pair.alignment.to_json(),
         "answer": _target(pair.answers, pair.answer, pair.answer_text),
         "foil": _target(pair.foils, pair.foil, pair.foil_text),
@@ -145,17 +148,28 @@ def _pair(pair: EncodedPair) -> dict[str, Any]:
     }
 
 
-def shared_texts(pairs: Sequence[EncodedPair], base: str) -> dict[str, list[str]]:
-    """Return the tokens over the positions of the base run, and their counterparts in the other run.
+Shared = dict[str, list[str | None]]
+"""Per run the tokens over the positions of the base run, None where the pairs of a dataset hold different ones."""
 
-    Where the pairs of a dataset hold different tokens at a position it reads an ellipsis.
-    """
+
+def shared_tokens(pairs: Sequence[EncodedPair], base: str) -> Shared:
+    """Return the tokens over the positions of the base run, and their counterparts in the other run."""
     other = "clean" if base == "corrupted" else "corrupted"
     length = max(len(pair.ids(base)) for pair in pairs)
     return {
         base: [_shared([_at(pair, base, p) for pair in pairs]) for p in range(length)],
         other: [_shared([_beside(pair, base, p) for pair in pairs]) for p in range(length)],
     }
+
+
+def texts_of(shared: Shared) -> dict[str, list[str]]:
+    """Return what is read at every position: an ellipsis where the pairs hold different tokens."""
+    return {run: [ELLIPSIS if text is None else text for text in texts] for run, texts in shared.items()}
+
+
+def varied_at(shared: Shared) -> dict[str, list[int]]:
+    """Return per run the positions at which the pairs hold different tokens."""
+    return {run: [i for i, text in enumerate(shared[run]) if text is None] for run in RUNS}
 
 
 def _at(pair: EncodedPair, run: str, position: int) -> str:
@@ -170,8 +184,8 @@ def _beside(pair: EncodedPair, base: str, position: int) -> str:
     return "" if found is None else _at(pair, "clean" if base == "corrupted" else "corrupted", found)
 
 
-def _shared(texts: list[str]) -> str:
-    return texts[0] if len(set(texts)) == 1 else "\u2026"
+def _shared(texts: list[str]) -> str | None:
+    return texts[0] if len(set(texts)) == 1 else None
 
 
 def _version(package: str) -> str:

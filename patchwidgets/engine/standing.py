@@ -9,6 +9,7 @@ from ..interventions import Standing
 from ..prompts import EncodedPair
 from ..sites import get_site
 from .baseline import RUNS, Baseline, Edits, Row, no_edits
+from .finite import check_size
 from .gate import Edit, Stop, joined
 from .handle import ModelHandle
 from .hooked import Value, edits_for
@@ -62,13 +63,14 @@ def _of(
 
 
 def check_standing(handle: ModelHandle, stand: Standing, pairs: Sequence[EncodedPair]) -> None:
-    """Raise PatchError where something cannot stand: a site the model lacks, or an index on no axis of it."""
+    """Raise PatchError where something cannot stand: no such site or index, or a size that does not fit."""
     site = get_site(stand.site)
     handle.shape(site)
     axes = ("layer", *site.axes) if site.layered else site.axes
     for axis, plural in (("layer", "layers"), ("pos", "positions"), ("head", "heads"), ("neuron", "neurons")):
         if getattr(stand, plural) is not None and axis not in axes:
             raise PatchError(f"Standing: {site.name} has no {plural} to choose; leave out {plural}=.")
+    check_size(stand.intervention, handle)
     neurons = None if stand.neurons is None else choose("neuron", stand.neurons, handle.size(site, "neuron"))
     check_vector(stand.intervention, site, handle.shape(site), neurons=neurons)
     runs = RUNS if stand.runs == "both" else (stand.runs,)

@@ -23,7 +23,7 @@ from ..interventions import (
     get_intervention,
 )
 from ..prompts import EncodedPair
-from ..spelling import counted, minus
+from ..spelling import brief, counted
 
 _DEFAULTS: dict[str, Intervention] = {"zero": Zero(), "scale": Scale(), "noise": Noise(), "mask": Mask()}
 _NEED_DATASET = ("mean", "mean overall", "resample")
@@ -168,11 +168,8 @@ class Choices:
             return f"{name} (needs {'its values' if name == 'vector' else 'a dataset'})"
         what = self._made.get(name)
         if isinstance(what, Vector):
-            of = (
-                minus(f"{what.values:g}")
-                if isinstance(what.values, (int, float))
-                else f"of {counted(len(what.values), 'number')}"
-            )
+            given = what.values
+            of = brief(given) if isinstance(given, (int, float)) else f"of {counted(len(given), 'number')}"
             return f"vector {of}"
         return _called(name)
 

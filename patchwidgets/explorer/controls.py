@@ -86,7 +86,7 @@ class Controls:
         self._silent, self._lock = False, lock
         self._on_change, self._choices, self._pair = on_change, choices, pair
         self.subsets = Subsets(handle, lock, self._based, lambda: self._changed(None))
-        self.parameters = Parameters(lock, self._parameter_changed)
+        self.parameters = Parameters(lock, self._parameter_changed, lambda: self._changed(None))
         self.site.observe(self._site_changed, "value")
         self.intervention.observe(self._intervention_changed, "value")
         self.direction.observe(lambda _: self.subsets.tell(), "value")
@@ -120,13 +120,17 @@ class Controls:
         by = by if by in site.by else site.granularity()
         chosen = self._choices.plain(str(self.intervention.value))
         values = {name: getattr(self, name).value for name in ("direction", "metric")}
-        return {"site": site.name, "by": list(by), **self.subsets.settings, "intervention": chosen, **values}
+        seed = self.parameters.seed
+        return {
+            "site": site.name, "by": list(by), **self.subsets.settings, "intervention": chosen, **values, "seed": seed,
+        }  # fmt: skip
 
     def apply(self, settings: dict[str, Any]) -> None:
         """Set the controls to `settings` without calling `on_change`."""
         with self._lock:
             self._silent = True
             try:
+                self.parameters.seed = settings["seed"]
                 self._offer(settings["intervention"])
                 for name in ("site", "direction", "metric"):
                     getattr(self, name).value = settings[name]

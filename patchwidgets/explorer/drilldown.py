@@ -226,7 +226,7 @@ class Drilldown:
         try:
             heads = make_plan(
                 self._handle, plan.pair, get_site("z"), by, plan.patch, plan.metrics, {"pos": [position]},
-                intervention=plan.intervention,
+                intervention=plan.intervention, seed=plan.seed,
             )  # fmt: skip
             check_plan(self._handle, heads, self._encode)
         except PatchError as error:
@@ -311,6 +311,7 @@ class Drilldown:
             inspector = Inspector(
                 self._handle, plan.pair, plan.patch, intervention=plan.intervention, metric=plan.metrics[0],
                 encode=self._encode, sites=sorted({*LOOKED_AT, *(site.name for site in plan.sites)}),
+                seed=plan.seed,
             )  # fmt: skip
             kept = (plan, inspector)
             with self._lock:

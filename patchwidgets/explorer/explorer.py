@@ -56,7 +56,7 @@ class Explorer(HasShelf, w.VBox):
     Traits to use in the next cell: `result` (the PatchResult on screen, or None), `selection` (a DataFrame with a row
     per gathered cell, in the order they were gathered, else the row of the selected cell, or None), `settings` (plain
     data: clean, corrupted, answer, foil, alignment, dataset, site, by, layers, positions, intervention, direction,
-    metric). Assigning some or all of the settings changes the Explorer; an answer or foil of None lets the model
+    metric, seed). Assigning some or all of the settings changes the Explorer; an answer or foil of None lets the model
     choose, an alignment of None is the one proposed, layers or positions of None are all; those that a site does not
     have come back with a site that has them. A dataset of None means the one pair; else it is {"name": ..., "n": ...,
     "seed": ...}, as the menu names it. An intervention is its word, which means its default, or {"name": "noise",

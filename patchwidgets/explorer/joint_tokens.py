@@ -79,7 +79,7 @@ class JointTokens:
         try:
             inspector = Inspector(
                 self._handle, pair, joint.patch, intervention=joint.intervention, metric=joint.metrics[0],
-                encode=self._encode,
+                encode=self._encode, seed=joint.seed,
             )  # fmt: skip
             seen = inspector.together([(site.name, place) for site, place in joint.targets(joint.status.size - 1)])
             tables = token_tables(runs, seen.logits, pair, self._handle.tokenizer)

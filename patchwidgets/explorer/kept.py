@@ -25,7 +25,7 @@ def key_of(plan: Plan) -> Hashable:
     """
     followed = plan.metrics[0].name if isinstance(plan.intervention, Mask) else None
     chosen = tuple((axis, tuple(some)) for axis, some in (*plan.labels.items(), *plan.within.items()))
-    return (plan.pairs, plan.name, plan.by, chosen, plan.patch, plan.intervention, followed)
+    return (plan.pairs, plan.name, plan.by, chosen, plan.patch, plan.intervention, plan.seed, followed)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class Neurons:
         try:
             made = make_plan(
                 self._handle, plan.pair, get_site(_SITE), ("layer", "pos", "neuron"), plan.patch, plan.metrics,
-                {"layer": [cell["layer"]], "pos": [opened.position]}, intervention=plan.intervention,
+                {"layer": [cell["layer"]], "pos": [opened.position]}, intervention=plan.intervention, seed=plan.seed,
             )  # fmt: skip
             check_plan(self._handle, made, self._encode)
         except PatchError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..errors import PatchError
+from ..errors import PatchError, quoted
 from ..interventions import Intervention
 from ..spelling import MINUS, minus
 from .text import Line, close_all
@@ -31,6 +31,7 @@ _TOLD = {
     "graded": "keep an entry in proportion to its gradient",
     "run": "which prompts of the dataset it is made from",
     "add": "add the vector to what is there, in place of setting it",
+    "seed": "where the random draws start: another number draws others",
 }
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d+)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -54,14 +55,18 @@ def read(text: str) -> int | float | str:
 
 
 class Parameters:
-    """The fields. `on_change(intervention)` is called with another one when a value changed; `lock` is the Explorer's.
+    """The fields. `on_change(intervention)` is called with another one when a value changed, `on_seed()` when the
+    sweep's `seed` did, which has a field where the intervention draws at random. `lock` is the Explorer's.
 
     A number counts when it is entered or left, not while it is typed. One that cannot be used is told below the
     controls, and nothing changes; an emptied field takes the default again.
     """
 
-    def __init__(self, lock: threading.RLock, on_change: Callable[[Intervention], None]) -> None:
-        self._lock, self._on_change = lock, on_change
+    def __init__(
+        self, lock: threading.RLock, on_change: Callable[[Intervention], None], on_seed: Callable[[], None]
+    ) -> None:
+        self._lock, self._on_change, self._on_seed = lock, on_change, on_seed
+        self.seed = 0
         self._what: Intervention | None = None
         self._default: Intervention | None = None
         self._silent = False
@@ -81,6 +86,7 @@ class Parameters:
         with self._lock:
             names = [field.name for field in fields(what)] if what else []  # type: ignore[arg-type]
             names = [name for name in names if name not in _ELSEWHERE and name != "direction"]
+            names += ["seed"] if what is not None and what.draws else []
             if type(what) is not type(self._what):
                 before = self.box.children
                 self.fields = {name: self._field(what, name) for name in names} if what else {}
@@ -99,7 +105,7 @@ class Parameters:
                 raise ParameterError(next(iter(self._refused.values())))
 
     def _field(self, what: Intervention, name: str) -> Field:
-        label, told, value = _LABELS.get(name, name), _TOLD.get(name, ""), getattr(what, name)
+        label, told, value = _LABELS.get(name, name), _TOLD.get(name, ""), self._value(what, name)
         field: Field
         if isinstance(value, bool):
             field = w.Checkbox(value, description=label, indent=False, tooltip=told)
@@ -117,19 +123,36 @@ class Parameters:
             if self._silent or self._what is None or name not in self.fields:
                 return
             if isinstance(self.fields[name], w.Text):
-                value = read(value) if value.strip() else getattr(self._default or self._what, name)
-            stood = self._refused.pop(name, None)
+                value = read(value) if value.strip() else self._emptied(name)
+            stood, before = self._refused.pop(name, None), (self._what, self.seed)
             try:
-                made = replace(self._what, **{name: value})  # type: ignore[type-var]
+                self._take(name, value)
             except PatchError as error:
                 self._refused[name] = str(error)
                 self._tell()
                 return
-            changed, self._what = made != self._what, made
+            made, changed = self._what, before != (self._what, self.seed)
             self._fill()
             self._tell()
-        if changed or stood:
+        if name == "seed" and (changed or stood):
+            self._on_seed()
+        elif changed or stood:
             self._on_change(made)
+
+    def _value(self, what: Intervention | None, name: str) -> Any:
+        return self.seed if name == "seed" else getattr(what, name)
+
+    def _emptied(self, name: str) -> Any:
+        return 0 if name == "seed" else getattr(self._default or self._what, name)
+
+    def _take(self, name: str, value: Any) -> None:
+        """Take a value; raise PatchError where it cannot be used."""
+        if name != "seed":
+            self._what = replace(self._what, **{name: value})  # type: ignore[type-var]
+        elif not isinstance(value, int):
+            raise PatchError(f"seed must be a whole number, not {quoted(value)}.")
+        else:
+            self.seed = value
 
     def _fill(self) -> None:
         """Show the values in the fields, but for what was refused."""
@@ -137,7 +160,7 @@ class Parameters:
         try:
             for name, field in self.fields.items():
                 if name not in self._refused:
-                    field.value = _shown(getattr(self._what, name))
+                    field.value = _shown(self._value(self._what, name))
         finally:
             self._silent = False
 

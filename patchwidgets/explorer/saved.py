@@ -29,7 +29,7 @@ _LONG = 1e11
 _OURS = "Give a folder that explorer.save_shelf(folder) wrote."
 _SETTINGS = {
     "clean", "corrupted", "answer", "foil", "alignment", "dataset", "site", "by", "layers", "positions", "intervention",
-    "direction", "metric",
+    "direction", "metric", "seed",
 }  # fmt: skip
 
 
@@ -122,7 +122,8 @@ def _read(folder: Path, entry: Mapping[str, Any]) -> Saved:
     if not isinstance(file, str) or not re.fullmatch(r"[\w.-]+\.nc", file):
         raise FileError(f"{path!r} is damaged: {quoted(file)} is no name of a result in its folder. {_OURS}")
     if isinstance(settings, dict):
-        settings = {"dataset": None, **dict.fromkeys(AXES), **settings}  # shelves from before there were these
+        # Shelves from before there were these.
+        settings = {"dataset": None, "seed": 0, **dict.fromkeys(AXES), **settings}
     if not isinstance(settings, dict) or set(settings) != _SETTINGS:
         raise FileError(f"{path!r} is damaged: the settings of {file!r} are not the Explorer's. {_OURS}")
     if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):

@@ -15,6 +15,7 @@ import ipywidgets as w
 from ..diagram import Diagram
 from ..errors import PatchError
 from ..files import written_whole
+from ..interventions import INTERVENTIONS
 from ..result import PatchResult
 from ..views import CopyButton
 from .saved import as_json
@@ -186,12 +187,16 @@ def name_of(settings: Settings) -> str:
     >>> name_of({"site": "embed", "by": ["pos"], "direction": "noise", "metric": "prob",
     ...          "intervention": {"name": "noise", "sigma": 1.5, "samples": 4}})
     'embed_pos_noise_sigma_1.5_samples_4_noise_prob'
+    >>> name_of({"site": "z", "by": ["layer"], "direction": "noise", "metric": "prob",
+    ...          "intervention": {"name": "scale", "factor": 1e9}})
+    'z_layer_scale_factor_1e09_noise_prob'
     """
     parts = [
         settings["site"],
         *settings["by"],
         *told(settings),
         *_of_intervention(settings["intervention"]),
+        *_of_draws(settings),
         settings["direction"],
     ]
     return re.sub(r"[^\w.-]+", "_", "_".join([*parts, settings["metric"]]))
@@ -202,7 +207,18 @@ def _of_intervention(what: str | dict[str, Any]) -> list[str]:
     if isinstance(what, str):
         return [] if what == "patch" else [what]
     held = {key: value for key, value in what.items() if key != "name" and not isinstance(value, list)}
-    return [what["name"], *(f"{key}_{str(value).lower()}" for key, value in held.items())]
+    return [what["name"], *(f"{key}_{_spelled(value)}" for key, value in held.items())]
+
+
+def _of_draws(settings: Settings) -> list[str]:
+    """Return a seed other than 0, where the intervention draws at random."""
+    what, seed = settings["intervention"], settings.get("seed", 0)
+    kind = INTERVENTIONS.get(what if isinstance(what, str) else what["name"])
+    return [f"seed_{seed}"] if seed and kind is not None and kind.draws else []
+
+
+def _spelled(value: object) -> str:
+    return f"{value:g}".replace("+", "") if isinstance(value, float) else str(value).lower()
 
 
 def free_path(folder: Path, name: str, ending: str) -> Path:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from .. import generators
@@ -127,6 +128,8 @@ class Sets:
         """Return a dataset's pairs that the model answers rightly. Runs the model the first time."""
         key = (*asked.values(), needs_foil)
         if key not in self._read:
+            # scipy takes a while to import: now, and not while intervals are drawn and the page waits for the lock.
+            import_module("..stats", __package__)
             try:
                 self._read[key] = self._reading(asked, needs_foil)
             except PatchError as error:

@@ -58,7 +58,8 @@ def plan_of(handle: ModelHandle, settings: Mapping[str, Any], choices: Choices, 
     what = choices.make(settings["intervention"], patch.direction)
     sizes = {"layers": handle.n_layers, "positions": len(encoded[0].ids(patch.base))}
     subsets = {AXES[name]: indices(name, settings[name], sizes[name]) for name in AXES}
-    plan = make_plan(handle, encoded, site, by, patch, get_metrics(names), subsets, intervention=what)
+    seed = settings["seed"] if what.draws else 0
+    plan = make_plan(handle, encoded, site, by, patch, get_metrics(names), subsets, intervention=what, seed=seed)
     if isinstance(what, Mask):
         check_mask(plan.metrics[0], (), False, patch.base)
     check_plan(handle, plan, encode)
@@ -133,9 +134,12 @@ def _controls(
     direction = Patch(settings["direction"]).direction
     what = choices.checked(settings["intervention"])
     subsets = {name: _subset(site, name, settings[name], name in given, handle) for name in AXES}
+    seed = as_id(settings["seed"])
+    if seed is None:
+        raise PatchError(f"seed must be a whole number, not {quoted(settings['seed'])}.")
     return {
         "site": site.name, "by": list(site.granularity(by)), **subsets, "intervention": choices.spelled(what),
-        "direction": direction, "metric": metric,
+        "direction": direction, "metric": metric, "seed": seed,
     }  # fmt: skip
 
 

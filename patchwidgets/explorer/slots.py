@@ -10,7 +10,7 @@ import numpy as np
 
 from ..alignment import Alignment, Column
 from ..engine.plan import Plan
-from ..engine.provenance import shared_texts
+from ..engine.provenance import shared_tokens, texts_of, varied_at
 from ..grid import Grid, Tokens, make_grid
 from ..interventions import Patch
 from ..prompts import EncodedPair
@@ -88,7 +88,8 @@ def shows_all_tokens(plan: Plan) -> bool:
 
 def _some(columns: dict[str, Any], chosen: Sequence[int]) -> dict[str, Any]:
     """Return some of the columns, each with the number of its position."""
-    lists = {name: [columns[name][i] for i in chosen] for name in ("clean", "corrupted", "differs")}
+    there = [name for name in ("clean", "corrupted", "differs", "varies") if name in columns]
+    lists = {name: [columns[name][i] for i in chosen] for name in there}
     bos = chosen.index(columns["bos"]) if columns["bos"] in chosen else None
     numbers = [columns["numbers"][i] if "numbers" in columns else str(i) for i in chosen]
     return {**columns, **lists, "bos": bos, "numbers": numbers}
@@ -97,9 +98,10 @@ def _some(columns: dict[str, Any], chosen: Sequence[int]) -> dict[str, Any]:
 def _shared(plan: Plan) -> Tokens:
     """Return what the pairs of a dataset have at every position of the base run."""
     base, pairs = plan.patch.base, plan.pairs
-    texts = shared_texts(pairs, base)
+    shared = shared_tokens(pairs, base)
+    texts = texts_of(shared)
     differs = [any(_differs(pair, base, position) for pair in pairs) for position in range(len(texts[base]))]
-    return Tokens(texts["clean"], texts["corrupted"], plan.pair.bos_at, differs, many=True)
+    return Tokens(texts["clean"], texts["corrupted"], plan.pair.bos_at, differs, varied_at(shared))
 
 
 def _differs(pair: EncodedPair, base: str, position: int) -> bool:

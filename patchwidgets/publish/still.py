@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import html
-
 from .. import words
 from ..result import PatchResult
 from ..spelling import shown_token
 from ..views.of_result import heatmap_traits
-from ..views.still import NAMES, table_of
+from ..views.still import NAMES, still_map
 
 
 def still_of(result: PatchResult) -> str:
@@ -19,9 +17,8 @@ def still_of(result: PatchResult) -> str:
     traits = heatmap_traits(result)
     said = traits["words"]
     result = result.select(result.metrics[0])
-    lines = [f"{said['title']}: {said['unit']}", *filter(None, [words.targets(result)]), words.baselines(result)]
+    lines = [f"{said['title']}: {said['unit']}", words.targets(result), words.baselines(result)]
     if traits["columns"]["kind"] == "labels" and result.provenance.get("n", 1) == 1:
         lines += [f"{name}: {' '.join(map(shown_token, result.provenance['texts'][name]))}" for name in NAMES]
     legend = [said[name] for name in ("high", "near_zero", "negative") if name in said]
-    before, after = ("".join(f"<p>{html.escape(line)}</p>" for line in each) for each in (lines, legend))
-    return f"{before}{table_of(traits)}{after}"
+    return still_map(traits, lines, legend)

@@ -26,8 +26,9 @@ class View(anywidget.AnyWidget):
     Views of one page with the same non-empty `group` are linked: what is hovered in one is marked in all.
     """
 
-    _esm = STATIC / "widget.js"
-    _css = STATIC / "widget.css"
+    # As texts: of a path, anywidget watches the file and keeps every view alive to tell it of a change.
+    _esm = Unicode((STATIC / "widget.js").read_text(encoding="utf-8")).tag(sync=True)
+    _css = Unicode((STATIC / "widget.css").read_text(encoding="utf-8")).tag(sync=True)
     kind = Unicode().tag(sync=True)
     group = Unicode("").tag(sync=True)
 

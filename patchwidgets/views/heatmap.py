@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,7 +15,7 @@ from ..errors import PatchError
 from ..result import STATUSES, PatchResult
 from .base import View, float_array, position
 from .columns import column_count, label_columns
-from .still import table_of
+from .still import still_map
 
 _VALUES = ("normalized", "effect", "patched")
 _DATA = (*_VALUES, "status")
@@ -174,8 +173,7 @@ class Heatmap(View):
         with self._lock:
             arrays = {name: values.copy() for name, values in self._arrays.items()}
         traits = {name: getattr(self, name) for name in ("rows", "row_title", "columns", "quantity", "limit")}
-        title = self.words.get("title", "")
-        return f"<p>{html.escape(title)}</p>{table_of({**traits, **arrays})}" if self._arrays["status"].size else ""
+        return still_map({**traits, **arrays}, [self.words.get("title", "")])
 
     @observe("quantity")
     def _other_means(self, _change: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,22 @@ def still_page(mark: str, told: str, more: str = "") -> str:
     return f'<div class="{mark}-still"><style>{style}</style><p>{html.escape(told)}</p>{more}</div>'
 
 
-def table_of(traits: Mapping[str, Any]) -> str:
-    """Return a heatmap's values as an HTML table of numbers to two decimals, on the map's light colours.
+def still_map(traits: Mapping[str, Any], before: Iterable[str], after: Iterable[str] = ()) -> str:
+    """Return a heatmap as HTML: lines of words, its values to two decimals on the map's light colours, and more lines.
 
     `traits` holds `rows`, `row_title`, `columns`, `status`, `quantity`, `limit` and the quantity's values. A map of
-    more than `MOST_CELLS` cells is told in words alone. All text is plain text.
+    more than `MOST_CELLS` cells is told in words alone, one without cells not at all. All text is plain text.
     """
     rows, cols = traits["status"].shape
-    if rows * cols > MOST_CELLS:
-        return f"<p>The map of {counted(rows, 'row')} and {counted(cols, 'column')} is too large to be kept here.</p>"
-    return _table(traits)
+    if not rows * cols:
+        return ""
+    size = f"{counted(rows, 'row')} and {counted(cols, 'column')}"
+    large = f"<p>The map of {size} is too large to be kept here.</p>"
+    return f"{_lines(before)}{large if rows * cols > MOST_CELLS else _table(traits)}{_lines(after)}"
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return "".join(f"<p>{html.escape(text)}</p>" for text in texts if text)
 
 
 def _table(traits: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ MAKING: list[tuple[Callable[[], object], str]] = [
     (lambda: Vector([1.0], add="yes"), r"Vector: add must be True or False, not 'yes'"),
     (lambda: Scale("half"), r"Scale: factor must be a finite number, not 'half'"),
     (lambda: Scale(float("inf")), r"Scale: factor must be a finite number, not inf"),
-    (lambda: Noise(-1.0), r"Noise: sigma must be 0 or more, not -1.0"),
+    (lambda: Noise(-1.0), r"Noise: sigma must be 0 or more, not -1\.$"),
     (lambda: Noise(samples=0), r"samples must be a whole number, 1 or more, not 0"),
     (lambda: Resample(samples=1.5), r"samples must be a whole number, 1 or more, not 1.5"),
     (lambda: Resample(run="both"), r"unknown run 'both'\. Known: clean, corrupted"),

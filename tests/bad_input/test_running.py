@@ -56,7 +56,7 @@ RUNNING: list[tuple[dict[str, Any], str]] = [
         {"metric": [writes, "logit"]},
         r"the metric 'writes' changed the logits it was given; let it work on logits.clone",
     ),
-    ({"intervention": Scale(1e308)}, r"a patched run gave logits that are not finite; check the model's dtype"),
+    ({"intervention": Scale(1e308)}, r"logits that are not finite: Scale's factor \(1e\+308\) may be"),
 ]
 
 

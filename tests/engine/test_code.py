@@ -250,7 +250,7 @@ def test_a_script_says_what_stands_and_what_is_taken_without_it(results: list[Pa
     stand = next(result for (_, _, options), result in zip(SETTINGS, results, strict=True)
                  if options.get("standing") is EMBED)  # fmt: skip
     told = " ".join((ast.get_docstring(ast.parse(stand.code())) or "").split())
-    noise = "Gaussian noise (sigma 1.0, samples 2) at embed, positions 1, 2."
+    noise = "Gaussian noise (sigma 1, samples 2) at embed, positions 1, 2."
     assert f"Standing in the corrupted run meanwhile: {noise}" in told
 
 

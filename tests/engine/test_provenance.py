@@ -78,6 +78,7 @@ def test_a_sweep_of_one_pair(gpt2: TransformerBridge) -> None:
             "clean": ["[BOS]", "w1", "w2", "w3", "w4", "w5", "w6"],
             "corrupted": ["[BOS]", "w1", "w2", "w9", "w4", "w8", "w6"],
         },
+        "varied": {"clean": [], "corrupted": []},
         "alignment": None,
         "answer": {"token": answer, "tokens": [[answer]], "text": "w20"},
         "foil": {"token": foil, "tokens": [[foil]], "text": "w21"},
@@ -115,6 +116,7 @@ def test_a_sweep_of_several_pairs_names_each(gpt2: TransformerBridge) -> None:
     ]  # fmt: skip
     # The last position is the second pair's alone.
     assert found["texts"] == {"clean": ["[BOS]", "w1", "w2", "…"], "corrupted": ["[BOS]", "…", "…", "…"]}
+    assert found["varied"] == {"clean": [3], "corrupted": [1, 2, 3]}
 
 
 def test_the_texts_of_the_other_run_are_the_counterparts(gpt2: TransformerBridge) -> None:

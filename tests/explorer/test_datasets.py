@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -152,7 +154,8 @@ def test_from_a_dataset_to_one_pair_and_back(explorer, select):
     assert len(explorer._screen.pairs.view.pairs) == 12
     assert "Pair 1 of 12: " in explorer._drilldown.about.value
     columns = explorer._screen.map.view.columns
-    assert columns["varies"] == [clean == "\u2026" for clean in columns["clean"]]
+    for run in ("clean", "corrupted"):
+        assert [run in runs for runs in columns["varies"]] == [text == "\u2026" for text in columns[run]]
     assert any(columns["varies"])
     explorer._form.many.which.value = ""
     assert explorer.wait().n == 1
@@ -245,3 +248,27 @@ def test_a_saved_shelf_brings_a_dataset_back(model, many, tmp_path):
     alone._shelf._asked("show", 1)
     assert "unknown dataset 'ten and one'" in alone._shelf.view.told
     alone.close()
+
+
+IMPORTS = """
+import sys
+from importlib.abc import MetaPathFinder
+import patchwidgets as pw
+
+class Watch(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "scipy.stats":
+            print("the page waits:", explorer._lock._is_owned())
+
+explorer = pw.explore()
+explorer.wait()
+sys.meta_path.insert(0, Watch())
+explorer.settings = {"dataset": {"name": "Induction", "n": 2, "seed": 0}}
+explorer.run()
+assert explorer.wait().n == 2
+"""
+
+
+def test_scipy_is_imported_while_nothing_on_the_page_waits():
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "the page waits: False\n"), done.stderr

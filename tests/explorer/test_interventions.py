@@ -235,9 +235,11 @@ def test_a_prompt_of_the_dataset_that_cannot_be_read_is_told_beside_the_control(
     explorer.close()
 
 
-def test_noise_shows_the_mean_of_its_draws_and_says_so(explorer, model, select):
+@pytest.mark.parametrize("seed", [0, 3])
+def test_noise_shows_the_mean_of_its_draws_and_says_so(explorer, model, select, seed):
     what = pw.Noise(1.0, samples=4)
     explorer.intervention = what
+    explorer.settings = {"seed": seed}
     measured(explorer)
     select(explorer._map.view, 2, 14)
     explorer.wait()
@@ -246,11 +248,24 @@ def test_noise_shows_the_mean_of_its_draws_and_says_so(explorer, model, select):
     row = panel.predictions.tables[2]["rows"][0]
     alone = pw.patch(
         model, pw.PromptPair(DEMO.clean, DEMO.corrupted, answer=row["token"]), "resid_pre", layers=[2], positions=[14],
-        intervention=what, metric=["prob", "logit"],
+        intervention=what, metric=["prob", "logit"], seed=seed,
     ).wait()  # fmt: skip
     np.testing.assert_allclose([row["prob"], row["logit"]], alone.data["patched"].values.ravel(), rtol=0, atol=1e-4)
     here = explorer._map.view.value(2, 14)
     assert panel.parts.value(0, 0)["patched"] == pytest.approx(here["patched"], abs=1e-4)
+    heads = pw.patch(
+        model,
+        DEMO,
+        "z",
+        by=("layer", "pos", "head"),
+        layers=[1],
+        positions=[14],
+        heads=[3],
+        intervention=what,
+        seed=seed,
+    ).wait()
+    found = panel.heads.view.value(1, 3)["patched"]
+    assert found == pytest.approx(heads.data["patched"].item(), abs=1e-4)
     select(panel.heads.view, 1, 3)
     explorer.wait()
     assert panel.attention.title == "Attention of head 1.3, patched: mean of 4 draws"

@@ -43,11 +43,11 @@ def noised(explorer):
         ("patch", {}),
         ("zero", {}),
         ("scale", {"factor": "0.5"}),
-        ("noise", {"sigma": "3", "samples": "10"}),
+        ("noise", {"sigma": "3", "samples": "10", "seed": "0"}),
         ("mask", {"threshold": "0", "absolute": False, "graded": False}),
         ("mean", {"run": "corrupted"}),
         ("mean overall", {"run": "corrupted"}),
-        ("resample", {"run": "corrupted", "samples": "1"}),
+        ("resample", {"run": "corrupted", "samples": "1", "seed": "0"}),
     ],
 )
 def test_an_intervention_shows_its_own_settings_alone(model, name, shown):
@@ -79,7 +79,7 @@ def test_a_value_that_is_entered_is_the_one_measured_and_told(explorer, model):
 def test_noise_is_called_unlike_the_direction_and_keeps_its_word(noised):
     assert ("Gaussian noise", "noise") in noised._controls.intervention.options
     measured(noised)
-    assert "Gaussian noise (sigma 3.0, samples 3) in the corrupted run" in noised._map.view.words["title"]
+    assert "Gaussian noise (sigma 3, samples 3) in the corrupted run" in noised._map.view.words["title"]
     assert noised.result.provenance["intervention"] == noised.settings["intervention"]["name"] == "noise"
 
 
@@ -89,12 +89,14 @@ def test_noise_is_called_unlike_the_direction_and_keeps_its_word(noised):
         ({"sigma": "-1"}, "Noise: sigma must be 0 or more"),
         ({"sigma": "1."}, "Noise: sigma must be a finite number, not &#x27;1.&#x27;"),
         ({"sigma": "1e999"}, "Noise: sigma must be a finite number, not inf"),
+        ({"seed": "1.5"}, "Seed must be a whole number, not 1.5."),
+        ({"seed": "<b>"}, "Seed must be a whole number, not &#x27;&lt;b&gt;&#x27;."),
         ({"samples": "2.5"}, "Samples must be a whole number, 1 or more, not 2.5"),
         ({"samples": "<b>"}, "Samples must be a whole number, 1 or more, not &#x27;&lt;b&gt;&#x27;"),
     ],
 )
 def test_what_cannot_be_used_is_told_and_harms_nothing(noised, typed, told):
-    before, settings = measured(noised), noised.settings
+    before, settings, shown = measured(noised), noised.settings, values_of(noised)
     type_in(noised, **typed)
     assert told in noised._controls.parameters.error.value
     assert noised.wait() is before
@@ -104,15 +106,26 @@ def test_what_cannot_be_used_is_told_and_harms_nothing(noised, typed, told):
         noised.run()
     assert noised._screen.error.value == ""
     (name,) = typed
-    type_in(noised, **{name: "3"})
+    type_in(noised, **{name: shown[name]})
     assert noised._controls.parameters.error.value == ""
     xr.testing.assert_identical(noised.wait().data, before.data)
     assert "pw-x-stale" not in noised._screen._main._dom_classes
 
 
+def test_a_number_beyond_the_dtype_is_told_and_the_map_that_was_there_is_marked_as_old(noised):
+    measured(noised)
+    type_in(noised, sigma="1e99")
+    noised.wait()
+    assert "Noise: 1e+99 is beyond the numbers of float32" in noised._screen.error.value
+    assert "pw-x-stale" in noised._screen._main._dom_classes
+    type_in(noised, sigma="3")
+    noised.wait()
+    assert noised._screen.error.value == ""
+
+
 def test_a_field_beside_one_that_cannot_be_used_still_counts(noised):
     type_in(noised, sigma="x", samples="2")
-    assert values_of(noised) == {"sigma": "x", "samples": "2"}
+    assert values_of(noised) == {"sigma": "x", "samples": "2", "seed": "0"}
     assert noised.settings["intervention"] == {"name": "noise", "sigma": 3.0, "samples": 2}
     type_in(noised, sigma="1")
     assert noised.settings["intervention"] == {"name": "noise", "sigma": 1, "samples": 2}
@@ -120,7 +133,7 @@ def test_a_field_beside_one_that_cannot_be_used_still_counts(noised):
 
 def test_an_emptied_field_takes_the_default(noised):
     type_in(noised, samples="")
-    assert values_of(noised) == {"sigma": "3", "samples": "10"}
+    assert values_of(noised) == {"sigma": "3", "samples": "10", "seed": "0"}
     assert noised.settings["intervention"] == "noise"
 
 
@@ -130,14 +143,14 @@ def test_another_intervention_lets_go_of_what_could_not_be_used(noised):
     assert noised._controls.parameters.error.value == ""
     measured(noised)
     noised._controls.intervention.value = "noise"
-    assert values_of(noised) == {"sigma": "3", "samples": "3"}
+    assert values_of(noised) == {"sigma": "3", "samples": "3", "seed": "0"}
 
 
 def test_settings_fill_the_fields_and_a_word_means_the_default(explorer):
     explorer.settings = {"intervention": {"name": "noise", "sigma": 1.5}}
-    assert values_of(explorer) == {"sigma": "1.5", "samples": "10"}
+    assert values_of(explorer) == {"sigma": "1.5", "samples": "10", "seed": "0"}
     explorer.settings = {"intervention": "noise"}
-    assert values_of(explorer) == {"sigma": "3", "samples": "10"}
+    assert values_of(explorer) == {"sigma": "3", "samples": "10", "seed": "0"}
     assert explorer.settings["intervention"] == "noise"
     assert explorer.intervention == pw.Noise()
 
@@ -205,3 +218,47 @@ def test_a_setting_of_nothing_is_told_as_any_other(explorer):
 )
 def test_a_number_is_read_as_it_is_written(text, value):
     assert read(text) == value
+
+
+def test_another_seed_draws_others_and_goes_everywhere(noised, model):
+    first, run = measured(noised), noised._run
+    type_in(noised, seed="7")
+    result = noised.wait()
+    assert noised.settings["seed"] == result.provenance["seed"] == 7
+    assert not np.allclose(result.data["patched"], first.data["patched"])
+    asked = pw.patch(model, DEMO, "embed", intervention=pw.Noise(samples=3), seed=7).wait()
+    np.testing.assert_allclose(result.data["patched"][0], asked.data["patched"][0], rtol=0, atol=1e-4)
+    for told in (noised._map.view.words["title"], noised._shelf.view.entries[0]["name"]):
+        assert "Gaussian noise (sigma 3, samples 3, seed 7) in the corrupted run" in told
+    assert "noise_sigma_3_samples_3_seed_7" in name_of(noised.settings)
+    assert "(7, *what)" in result.code()
+    type_in(noised, seed="0")
+    xr.testing.assert_identical(noised.wait().data, first.data)
+    assert noised._run is run
+
+
+def test_a_seed_is_kept_while_nothing_draws_and_changes_nothing_then(noised):
+    noised.settings = {"seed": 7, "intervention": "zero"}
+    result, run = measured(noised), noised._run
+    assert result.provenance["seed"] is None
+    assert "seed" not in name_of(noised.settings) + noised._map.view.words["title"]
+    noised.settings = {"seed": 3}
+    noised.wait()
+    assert noised._run is run
+    noised._controls.intervention.value = "noise"
+    assert values_of(noised)["seed"] == "3"
+
+
+def test_settings_with_a_seed_come_back_and_one_that_is_none_is_refused(noised, model):
+    noised.settings = {"seed": 5}
+    result = measured(noised)
+    other = pw.explore(model)
+    other.settings = noised.settings
+    xr.testing.assert_identical(measured(other).data, result.data)
+    assert values_of(other)["seed"] == "5"
+    with pytest.raises(pw.PatchError, match=r"seed must be a whole number, not 1\.5"):
+        other.settings = {"seed": 1.5}
+    assert other.settings["seed"] == 5
+    noised._controls.undo.click()
+    assert noised.wait().provenance["seed"] == 0
+    other.close()

@@ -17,7 +17,7 @@ def test_they_are_whole_from_the_start(model):
         "clean": DEMO.clean, "corrupted": DEMO.corrupted, "answer": " Mary", "foil": " Anna",
         "alignment": None, "dataset": None,
         "site": "resid_pre", "by": ["layer", "pos"], "layers": None, "positions": None, "intervention": "patch",
-            "direction": "denoise", "metric": "logit_diff",
+            "direction": "denoise", "metric": "logit_diff", "seed": 0,
     }  # fmt: skip
     explorer.close()
 

@@ -434,6 +434,17 @@ def test_a_saved_shelf_puts_nothing_off_the_shelf_and_comes_once(two, tmp_path):
     other.close()
 
 
+def test_a_shelf_from_before_seeds_were_settings_comes_back(two, tmp_path):
+    folder = two.save_shelf(tmp_path / "shelf")
+    index = json.loads((folder / "shelf.json").read_text())
+    for entry in index["entries"]:
+        del entry["settings"]["seed"]
+    (folder / "shelf.json").write_text(json.dumps(index))
+    assert two.load_shelf(folder) == 2
+    two.settings = {"direction": "denoise"}
+    assert two.settings["seed"] == 0
+
+
 @pytest.mark.parametrize(("name", "value"), [("at", 1e20), ("at", -1.0), ("seconds", float("nan")), ("seconds", -5)])
 def test_times_that_cannot_be_are_refused(two, tmp_path, name, value):
     """Before anything is on the shelf."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,15 @@ def test_a_terminal_prints_a_view_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept["text/plain"] == ""
     assert "Heatmap" in live["text/plain"]
     assert "was here" not in live["text/plain"]
+
+
+def test_a_closed_view_is_gone() -> None:
+    view = heatmap()
+    held = weakref.ref(view)
+    view.close()
+    del view
+    gc.collect()
+    assert held() is None
 
 
 def test_token_columns_mark_where_texts_differ() -> None:
