@@ -9,6 +9,7 @@ from .alignment import Alignment, propose
 from .answers import Target, check_known, resolve, told
 from .errors import PatchError, PromptError, quoted
 from .prompts import EncodedPair, Prompt, PromptPair
+from .spelling import counted
 from .tokens import Rate, Tokenizer, half_character, spelled
 
 
@@ -100,7 +101,9 @@ def _read_at(at: int, clean: int, corrupted: int) -> int:
         )
     from_end = at if at < 0 else at - clean
     if not -min(clean, corrupted) <= from_end < 0:
-        raise PromptError(f"position at={at} does not exist: the prompts have {min(clean, corrupted)} tokens.", "clean")
+        raise PromptError(
+            f"position at={at} does not exist: the prompts have {counted(min(clean, corrupted), 'token')}.", "clean"
+        )
     return from_end
 
 
@@ -204,7 +207,7 @@ def _encode(prompt: Prompt, field: str, tokenizer: Tokenizer, prepend_bos: bool)
         raise PromptError(f"the {field} prompt is empty; type a text.", field)
     if len(ids) > tokenizer.context:
         raise PromptError(
-            f"the {field} prompt has {len(ids)} tokens and the model's context holds {tokenizer.context}; shorten it.",
+            f"the {field} prompt has {counted(len(ids), 'token')} and the model's context holds {tokenizer.context}; shorten it.",
             field,
         )
     return ids

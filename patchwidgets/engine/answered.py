@@ -9,6 +9,7 @@ import torch
 
 from ..datasets import Dataset
 from ..errors import PatchError, quoted
+from ..spelling import counted
 from .baseline import record
 from .gate import undisturbed
 from .handle import handle_of
@@ -42,7 +43,7 @@ def right(model: Any, dataset: Dataset, *, prepend_bos: bool | None = None) -> D
         kept.append(knows and (not foils or _best(plain.read[lane, "corrupted"], foils, answers)))
     if not any(kept):
         raise PatchError(
-            f"the model {handle.name!r} answers none of the {len(data)} pairs of {data.name!r} rightly; look at what "
+            f"the model {handle.name!r} answers 0 of {counted(len(data), 'pair')} of {data.name!r} rightly; look at what "
             "it predicts, or choose an easier task or another model."
         )
     return data.filter(kept)

@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import embedded
 from ..errors import ModelError, PatchError
 from ..sites import SITES, Site
+from ..spelling import counted
 from ..tokens import half_character
 from .gate import foreign_hooks, letting_go, slack
 from .model import HookPoint, TransformerBridge, as_bridge, first_line
@@ -98,7 +99,9 @@ class ModelHandle:
     def summary(self) -> str:
         """One line for a person: layers, heads, precision, device."""
         shared = f" ({self.n_key_value_heads} kv)" if self.n_key_value_heads != self.n_heads else ""
-        return f"{self.n_layers} layers, {self.n_heads} heads{shared}, {self.dtype}, {self.device}"
+        return (
+            f"{counted(self.n_layers, 'layer')}, {counted(self.n_heads, 'head')}{shared}, {self.dtype}, {self.device}"
+        )
 
     def heads(self, site: Site) -> int:
         """The number of heads the site's activation has; keys and values may be shared by several query heads."""

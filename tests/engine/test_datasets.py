@@ -270,9 +270,7 @@ def test_right_keeps_labels_and_leaves_no_trace(gpt2: TransformerBridge) -> None
 def test_when_nothing_is_right_it_says_so(gpt2: TransformerBridge) -> None:
     wrong = next(word for word in ("w3", "w4") if word != best(gpt2, "w5 w6"))
     data = Dataset([PromptPair("w5 w6", "w7 w6", answer=wrong)], name="hard")
-    with pytest.raises(
-        PatchError, match=r"answers none of the 1 pairs of 'hard' rightly; look at what it predicts, or"
-    ):
+    with pytest.raises(PatchError, match=r"answers 0 of 1 pair of 'hard' rightly; look at what it predicts, or"):
         right(gpt2, data)
     with pytest.raises(PatchError, match="pair 0 of the dataset: no answer given"):
         right(gpt2, Dataset([PromptPair("w5 w6", "w7 w6")]))
