@@ -207,7 +207,8 @@ def _encode(prompt: Prompt, field: str, tokenizer: Tokenizer, prepend_bos: bool)
         raise PromptError(f"the {field} prompt is empty; type a text.", field)
     if len(ids) > tokenizer.context:
         raise PromptError(
-            f"the {field} prompt has {counted(len(ids), 'token')} and the model's context holds {tokenizer.context}; shorten it.",
+            f"the {field} prompt has {counted(len(ids), 'token')} and the model's context holds {tokenizer.context}; "
+            "shorten it.",
             field,
         )
     return ids

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "answers": {"errors", "tokens"},
     "joint": {"errors", "sites", "tokens"},
     "prompts": {"alignment", "answers", "errors"},
-    "encoding": {"alignment", "answers", "errors", "prompts", "tokens"},
+    "encoding": {"alignment", "answers", "errors", "prompts", "spelling", "tokens"},
     "datasets": {"answers", "errors", "files", "prompts"},
     "generators": {"datasets", "errors", "prompts"},
     "presets": {"errors", "prompts"},

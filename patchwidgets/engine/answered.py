@@ -43,8 +43,8 @@ def right(model: Any, dataset: Dataset, *, prepend_bos: bool | None = None) -> D
         kept.append(knows and (not foils or _best(plain.read[lane, "corrupted"], foils, answers)))
     if not any(kept):
         raise PatchError(
-            f"the model {handle.name!r} answers 0 of {counted(len(data), 'pair')} of {data.name!r} rightly; look at what "
-            "it predicts, or choose an easier task or another model."
+            f"the model {handle.name!r} answers 0 of {counted(len(data), 'pair')} of {data.name!r} rightly; look at "
+            "what it predicts, or choose an easier task or another model."
         )
     return data.filter(kept)
 
