@@ -118,6 +118,15 @@ def _check_whole(text: str, field: str) -> None:
         )
 
 
+def check_ids(value: object, field: str, tokenizer: Tokenizer) -> None:
+    """Raise PromptError for a token id that the vocabulary lacks, in an answer or a prompt given by ids."""
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, int):
+            _known(item, field, tokenizer)
+        elif isinstance(item, Continuation) and not isinstance(item.text, str):
+            _continuation(item, field, tokenizer)
+
+
 def _known(token: int, field: str, tokenizer: Tokenizer) -> int:
     if not 0 <= token < tokenizer.vocab_size:
         raise PromptError(
@@ -163,7 +172,9 @@ def _one_token(value: One, field: str, tokenizer: Tokenizer, prompt: Sequence[in
 
 
 def single(text: str, tokenizer: Tokenizer) -> int | None:
-    """Return the id of a text that is one token; None for several, and for a word that the model does not know."""
+    """Return the id of a text that is one token; None for several, and for what the model does not know or read."""
+    if half_character(text) is not None:
+        return None
     ids = tokenizer.encode(text)
     known = len(ids) == 1 and ids[0] < tokenizer.vocab_size
     return ids[0] if known and (ids[0] != tokenizer.unk or text == tokenizer.text(ids[0])) else None

@@ -29,12 +29,17 @@ def minus(text: str) -> str:
 def signed(value: float, *, plus: bool = False) -> str:
     """Return a number with two decimals and a minus sign, which 0.00 never has; with a plus where that is asked for.
 
-    >>> signed(-0.256), signed(-0.001), signed(3.0, plus=True)
-    ('\u22120.26', '0.00', '+3.00')
+    Where both signs are told, what would read 0.00 gets two decimals more, and 0.00 has no sign.
+
+    >>> signed(-0.256), signed(-0.001), signed(3.0, plus=True), signed(-0.0008, plus=True), signed(0.0, plus=True)
+    ('\u22120.26', '0.00', '+3.00', '\u22120.0008', '0.00')
     """
     text = f"{abs(value):.2f}"
-    sign = MINUS if value < 0 and float(text) else "+" if plus else ""
-    return sign + text
+    if plus and not float(text) and abs(value) >= 0.00005:
+        text = f"{abs(value):.4f}"
+    if not float(text):
+        return text
+    return (MINUS if value < 0 else "+" if plus else "") + text
 
 
 def counted(number: int, name: str) -> str:

@@ -31,11 +31,7 @@ _DTYPES = {"bool", "float32", "float64", *(f"{kind}{bits}" for kind in ("int", "
 def write(data: xr.Dataset, provenance: Mapping[str, Any], target: Path) -> None:
     """Write a result whole or not at all: as Zarr (format 3) when the name ends in .zarr, else as netCDF (HDF5)."""
     stored = _encoded(data, provenance)
-    if not target.absolute().parent.is_dir():
-        raise FileError(f"there is no folder {str(target.parent)!r}; make it first, or save somewhere else.")
     if target.suffix != ".zarr":
-        if target.is_dir():
-            raise FileError(f"{target.name!r} is a folder; give the name of a file, such as 'result.nc'.")
         with written_whole(target) as partial:
             stored.to_netcdf(partial, engine="h5netcdf")
         return

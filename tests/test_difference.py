@@ -101,7 +101,7 @@ def test_the_words_follow_from_what_the_two_do_not_share() -> None:
 def test_it_is_described_with_both_baselines_and_the_sum_of_the_errors() -> None:
     other = result(B.data["patched"][0], runs=(20_000.0, 0.0), engine="replay")
     told = " ".join((A - other).describe().split())
-    assert "A: logit_diff +4.00 clean, +0.00 corrupted. B: logit_diff +20000.00 clean, +0.00 corrupted." in told
+    assert "A: logit_diff +4.00 clean, 0.00 corrupted. B: logit_diff +20000.00 clean, 0.00 corrupted." in told
     assert "hooked engine" in told
     assert "replay engine" in told
     assert "Effects below 2 are not resolved" in told

@@ -371,7 +371,7 @@ def test_what_is_no_saved_result_is_not_replaced_by_a_folder(tmp_path: Path) -> 
         with pytest.raises(FileError, match=f"'{name}' is there and is not a Zarr folder; give another name"):
             of_sets().save(tmp_path / name)
     (tmp_path / "mine.zarr").rename(tmp_path / "mine")
-    with pytest.raises(FileError, match="'mine' is a folder; give the name of a file"):
+    with pytest.raises(FileError, match="mine' is a folder; give the name of a file"):
         of_sets().save(tmp_path / "mine")
     with pytest.raises(FileError, match=r"there is no folder '.*nowhere'; make it first"):
         of_sets().save(tmp_path / "nowhere" / "one.zarr")

@@ -13,6 +13,7 @@ from patchwidgets.engine.patch import patch
 from patchwidgets.metrics import tolerance
 from patchwidgets.result import PatchResult
 from patchwidgets.sites import SITES
+from patchwidgets.spelling import signed
 from tests import models
 from tests.engine.stepping import PATIENCE, Brake
 
@@ -73,7 +74,7 @@ def test_describe_tells_meaning_baselines_and_origin(denoised: PatchResult) -> N
     data = denoised.data
     for name in ("logit_diff", "prob"):
         clean, corrupted = (float(data[run].sel(metric=name)) for run in ("clean", "corrupted"))
-        assert f"{name} {clean:+.2f} clean, {corrupted:+.2f} corrupted".replace("-", "\u2212") in told
+            assert f"{name} {signed(clean, plus=True)} clean, {signed(corrupted, plus=True)} corrupted" in told
     assert "float64 on cpu" in told
     assert "raw weights" in told
     assert "replay engine" in told

@@ -49,11 +49,14 @@ def right(model: Any, dataset: Dataset, *, prepend_bos: bool | None = None) -> D
     return data.filter(kept)
 
 
-def by_length(model: Any, dataset: Dataset, *, prepend_bos: bool | None = None) -> dict[int, Dataset]:
+def by_length(
+    model: Any, dataset: Dataset, *, prepend_bos: bool | None = None, align: str | None = None
+) -> dict[int | tuple[int, int], Dataset]:
     """Return the pairs by the number of tokens of their prompts, the beginning-of-sequence token counted.
 
-    The shortest come first. Within one of these datasets a position means the same in every pair. Raises PatchError for
-    a pair whose two prompts have different lengths.
+    The shortest come first. Within one of these datasets a position means the same in every pair. With `align="auto"`,
+    as `patch` takes it, a pair whose two prompts have different lengths is found under both, (clean, corrupted);
+    without it such a pair is a PatchError.
 
     >>> import patchwidgets as pw
     >>> data = pw.Dataset([preset.pair for preset in pw.PRESETS[:1]])
@@ -61,11 +64,11 @@ def by_length(model: Any, dataset: Dataset, *, prepend_bos: bool | None = None) 
     [15]
     """
     handle, data = handle_of(model), _dataset(dataset)
-    rows: dict[int, list[int]] = defaultdict(list)
-    pairs = encode(handle, data, prepend_bos=prepend_bos, needs_answer=False, may_be_equal=True)
+    rows: dict[tuple[int, int], list[int]] = defaultdict(list)
+    pairs = encode(handle, data, prepend_bos=prepend_bos, align=align, needs_answer=False, may_be_equal=True)
     for row, pair in enumerate(pairs):
-        rows[pair.length].append(row)
-    return {length: data.subset(rows[length]) for length in sorted(rows)}
+        rows[len(pair.clean), len(pair.corrupted)].append(row)
+    return {of[0] if of[0] == of[1] else of: data.subset(rows[of]) for of in sorted(rows)}
 
 
 def _runs(lane: Lane) -> tuple[str, ...]:

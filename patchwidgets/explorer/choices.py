@@ -89,9 +89,11 @@ class Choices:
             if self.lacks(value):
                 raise PatchError(self.lacks(value))
             return value
-        if isinstance(value, Patch):
+        if value is None or isinstance(value, Patch):
             return "patch"
         if isinstance(value, Mapping):
+            if value.get("name") == "patch" and value.keys() <= {"name", "direction"}:
+                return "patch"  # Its direction is a setting of its own.
             known = (made for name, made in self._made.items() if self.plain(name) == value)
             before = (made for made in self._given if _spelled(made) == value)
             return next(known, None) or next(before, None) or self._from_plain(dict(value))

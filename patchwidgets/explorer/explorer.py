@@ -68,7 +68,7 @@ class Explorer(HasShelf, w.VBox):
 
     result: Any = t.Instance(PatchResult, allow_none=True)
     selection = t.Any(None, allow_none=True)
-    settings: Any = t.Any()
+    settings: Any = t.TraitType({})  # t.Any would let None pass unchecked.
 
     _closed = True
 

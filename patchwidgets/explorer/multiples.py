@@ -122,7 +122,8 @@ class Multiples:
     def compare(self) -> None:
         """Dim what is of other settings than those entered now, and say so; or show it as ever again."""
         with self._lock:
-            entered, kinds = self._entered(), self._kinds
+            kinds = self._kinds
+            entered = self._entered() if kinds.found else None
             stale = bool(kinds.found) and (entered is None or not kinds.are_of(entered))
             for part in (self.told, self.maps, self.counted):
                 (part.add_class if stale else part.remove_class)("pw-x-stale")

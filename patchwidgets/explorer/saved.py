@@ -81,8 +81,6 @@ def write_shelf(entries: Sequence[Entry], folder: Path) -> Path:
         raise PatchError("the shelf is empty; run something first.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileError(f"{str(folder)!r} is there already; give the name of a new folder.")
-    if not folder.absolute().parent.is_dir():
-        raise FileError(f"there is no folder {str(folder.parent)!r}; make it first, or save somewhere else.")
     with folder_written_whole(folder) as partial:
         partial.mkdir()
         listed = []

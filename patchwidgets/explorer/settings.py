@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..alignment import Alignment
-from ..answers import as_id, as_ids
+from ..answers import as_id, as_ids, check_ids
 from ..encoding import encode_pair, encode_prompts
 from ..engine.gradients import check_mask
 from ..engine.handle import ModelHandle
@@ -107,6 +107,8 @@ def completed(
     settings |= {name: None for name in auto if moved and name not in given}
     settings |= {"alignment": None} if moved and "alignment" not in given else {}
     pair = pair_of(settings)
+    for name in PROMPTS:
+        check_ids(getattr(pair, name), name, handle.tokenizer)
     alignment = _alignment(pair, settings["alignment"], handle)
     return settings_of(pair, alignment, sets.checked(settings["dataset"]), _controls(settings, given, handle, choices))
 

@@ -23,9 +23,10 @@ AXES = {"layers": "layer", "positions": "pos"}
 Chosen = list[int] | None
 
 _RANGE = re.compile(r"(\d+)\s*[-\u2013:]\s*(\d+)")
-_EXAMPLES = {"layers": "0-3, 8", "positions": "2, 5-7, or a token such as Mary"}
+_EXAMPLES = {"layers": "0-3, 8", "positions": "2, 5-7, or a token of the prompt"}
 _NAMES = {"layers": "layers", "positions": "tokens"}
 _SPELLED = 8
+_DIGITS = 10
 
 
 class SubsetError(PatchError):
@@ -73,7 +74,10 @@ def read(text: str, setting: str, tokens: Sequence[str] = ()) -> list[int] | Non
     ([0, 1, 2, 3, 8], [1, 0])
     """
     found: list[int] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    parts = [part.strip() for part in text.split(",")]
+    if text.strip() and not all(parts[:-1]):
+        raise SubsetError(f"{quoted(text)} has a comma with nothing on one side; name a comma by its number.", setting)
+    for part in filter(None, parts):
         one = _RANGE.fullmatch(part)
         if one:
             first, last = int(one[1]), int(one[2])
@@ -82,7 +86,9 @@ def read(text: str, setting: str, tokens: Sequence[str] = ()) -> list[int] | Non
             if last > 100_000:
                 raise SubsetError(f"{quoted(part)} goes beyond any model; give smaller numbers.", setting)
             found += range(first, last + 1)
-        elif re.fullmatch(r"-?\d{1,6}", part):
+        elif re.fullmatch(r"-?\d+", part):
+            if len(part) > _DIGITS:
+                raise SubsetError(f"{quoted(part)} goes beyond any model; give smaller numbers.", setting)
             found.append(int(part))
         else:
             found += _named(part, setting, tokens)
@@ -93,8 +99,16 @@ def _named(part: str, setting: str, tokens: Sequence[str]) -> list[int]:
     at = [i for i, token in enumerate(tokens) if token.strip() == part]
     if not at:
         known = "is no token of the prompt that is patched" if setting == "positions" and tokens else "is no number"
-        raise SubsetError(f"{quoted(part)} {known}; write {_NAMES[setting]} like {_EXAMPLES[setting]}.", setting)
+        raise SubsetError(f"{quoted(part)} {known}; write {_NAMES[setting]} like {_example(setting, tokens)}.", setting)
     return at
+
+
+def _example(setting: str, tokens: Sequence[str]) -> str:
+    """Return what can be typed, with the longest of the prompt's own words."""
+    words = [word for token in tokens[1:] if (word := token.strip()).isalpha()]
+    if setting == "layers" or not words:
+        return _EXAMPLES[setting]
+    return _EXAMPLES[setting].replace("of the prompt", f"such as {shown_token(max(words, key=len))}")
 
 
 def told(settings: Mapping[str, Any]) -> list[str]:

@@ -278,6 +278,16 @@ def test_when_nothing_is_right_it_says_so(gpt2: TransformerBridge) -> None:
         right(gpt2, [])  # type: ignore[arg-type]
 
 
+def test_by_length_of_prompts_that_are_aligned(neox: TransformerBridge) -> None:
+    """What an error about lengths advises is possible: one of these at a time is swept by position."""
+    prompts = [("w1 w2 w3", "w4 w3"), ("w1 w2", "w4 w2"), ("w1 w5 w3", "w4 w3")]
+    pairs = [PromptPair(clean, corrupted, answer="w5", foil="w6") for clean, corrupted in prompts]
+    found = by_length(neox, Dataset(pairs), align="auto")
+    assert {of: len(data) for of, data in found.items()} == {2: 1, (3, 2): 2}
+    for data in found.values():
+        assert patch(neox, data, "resid_pre", align="auto").wait().n == len(data)
+
+
 def test_by_length_counts_the_bos(gpt2: TransformerBridge, neox: TransformerBridge) -> None:
     found = by_length(gpt2, MIXED)
     assert {length: list(data) for length, data in found.items()} == {5: PAIRS[:2], 7: [MIXED[2]]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import patchwidgets as pw
+from patchwidgets.interventions import Patch
 from patchwidgets.presets import PRESETS
 from tests import models
 
@@ -36,6 +37,12 @@ def test_they_are_whole_from_the_start(model):
         ({"clean": 3.5}, "clean must be a text or a list of token ids"),
         ({"answer": 3.5}, "answer must be a text, a token id, a list of those"),
         ("z", "settings must be a dict"),
+        (None, "settings must be a dict, not None"),
+        ({"answer": -1}, "answer -1 is not a token id of this vocabulary"),
+        ({"answer": 10**9}, "answer 1000000000 is not a token id"),
+        ({"foil": [2, -5]}, "foil -5 is not a token id"),
+        ({"clean": [2**63]}, "clean 9223372036854775808 is not a token id"),
+        ({"corrupted": [-1]}, "corrupted -1 is not a token id"),
     ],
 )
 def test_what_nobody_knows_is_refused_and_the_settings_stay(explorer, assigned, told):
@@ -116,3 +123,21 @@ def test_a_granularity_that_the_next_site_has_is_kept(explorer):
     assert explorer.settings["by"] == ["layer"]
     explorer._controls.site.value = "z"
     assert explorer.settings["by"] == ["layer", "head"]
+
+
+def test_half_of_a_character_is_told_and_stops_nothing(explorer):
+    explorer.settings = {"answer": "\ud800"}
+    explorer.wait()
+    assert "half of a character" in explorer._entry.errors["answer"].value
+    explorer.settings = {"answer": " Mary"}
+    explorer.wait()
+    assert explorer._entry.errors["answer"].value == ""
+
+
+@pytest.mark.parametrize("none", [None, {"name": "patch", "direction": "denoise"}])
+def test_no_intervention_is_a_patch_in_the_direction_chosen(explorer, none):
+    explorer.settings = {"direction": "noise", "intervention": none}
+    assert explorer.settings["intervention"] == "patch"
+    assert explorer.intervention == Patch("noise")
+    explorer.intervention = None
+    assert explorer.settings["intervention"] == "patch"

@@ -25,7 +25,8 @@ def fields(explorer):
     ("text", "found"),
     [
         ("", None),
-        ("  ,", None),
+        ("  ", None),
+        ("0-1,", [0, 1]),
         ("3", [3]),
         ("0-3, 8", [0, 1, 2, 3, 8]),
         ("0 - 2,2", [0, 1, 2]),
@@ -46,11 +47,16 @@ def test_what_a_text_names(text, found):
         ("1.5", "'1.5' is no token"),
         ("0-9999999999", "goes beyond any model"),
         ("<b>", "'<b>' is no token"),
+        (",", "',' has a comma with nothing on one side; name a comma by its number"),
+        ("Mary, ,", "has a comma with nothing on one side"),
+        ("Mary, , 2", "has a comma with nothing on one side"),
+        ("9" * 11, "goes beyond any model"),
+        ("Lucy", "or a token such as drink"),
     ],
 )
 def test_what_a_text_cannot_name(text, told):
     with pytest.raises(SubsetError, match=told):
-        read(text, "positions", [" Mary"])
+        read(text, "positions", ["[BOS]", " a", " drink", " Mary", ","])
 
 
 @pytest.mark.parametrize("chosen", [[0], [0, 1], [0, 1, 2], [0, 2, 3, 4, 9], list(range(48))])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import patchwidgets as pw
+from patchwidgets.errors import FileError
 from patchwidgets.result import PatchResult, make_data
 from patchwidgets.views.of_result import heatmap_of
 
@@ -110,3 +111,12 @@ def test_a_strip_of_an_aligned_result_has_its_gaps() -> None:
     given = result([1.0, 1.0], [0.0, 0.0], texts=texts, alignment=[[0, 0], [None, 1], [1, 2]])
     columns = pw.TokenStrip(given).columns
     assert (columns["corrupted"], columns["clean"]) == (["a", "b", "c"], ["a", None, "d"])
+
+
+@pytest.mark.parametrize(
+    ("where", "told"), [("nowhere/page.html", "there is no folder '.*nowhere'"), (".", "is a folder")]
+)
+def test_a_page_that_cannot_be_written_is_told_by_its_name(tmp_path, where, told):
+    with pytest.raises(FileError, match=told):
+        result(clean=[5.0, 0.5], corrupted=[0.0, 0.5]).to_html(tmp_path / where)
+    assert list(tmp_path.iterdir()) == []
