@@ -74,7 +74,7 @@ def test_describe_tells_meaning_baselines_and_origin(denoised: PatchResult) -> N
     data = denoised.data
     for name in ("logit_diff", "prob"):
         clean, corrupted = (float(data[run].sel(metric=name)) for run in ("clean", "corrupted"))
-            assert f"{name} {signed(clean, plus=True)} clean, {signed(corrupted, plus=True)} corrupted" in told
+        assert f"{name} {signed(clean, plus=True)} clean, {signed(corrupted, plus=True)} corrupted" in told
     assert "float64 on cpu" in told
     assert "raw weights" in told
     assert "replay engine" in told
