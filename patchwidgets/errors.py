@@ -47,8 +47,8 @@ def quoted(name: object) -> str:
 
 
 def _near(name: str, known: list[str]) -> str | None:
-    """Return the known name that begins like `name`, else the one that resembles it most, if any does."""
-    begun = (other for other in known if other.startswith(name))
+    """Return the known name that is or begins like `name`, else the one that resembles it most, if any does."""
+    begun = (other for other in sorted(known, key=len) if other.lower().startswith(name))
     return next(begun, None) or next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)
 
 
@@ -57,8 +57,11 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> PatchError:
 
     >>> str(unknown("site", "resid_per", ["resid_pre", "z"]))
     "unknown site 'resid_per'; did you mean 'resid_pre'? Known: resid_pre, z."
+    >>> str(unknown("dataset", "IOI", ["IOI, ABA", "Facts"]))
+    "unknown dataset 'IOI'; did you mean 'IOI, ABA'? Known: 'IOI, ABA', 'Facts'."
     """
     names = list(known)
+    listed = map(repr, names) if any("," in each for each in names) else names
     near = _near(name.lower(), names) if isinstance(name, str) and name else None
     hint = f"; did you mean {near!r}?" if near else "."
-    return PatchError(f"unknown {kind} {quoted(name)}{hint} Known: {', '.join(names)}.")
+    return PatchError(f"unknown {kind} {quoted(name)}{hint} Known: {', '.join(listed)}.")

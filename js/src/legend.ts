@@ -145,7 +145,7 @@ function key({ scale, words, state, present, marked, means, gathered, varies }: 
   if (means)
     entry(
       "mean",
-      `the mean of the absolute values of a row or a column${zeros}, its bar full where the colours end; none while a cell is missing`,
+      `the mean of the absolute values of a row or a column${zeros}, its bar full where the colours end; none before all are measured`,
       el("i", "pw-swatch pw-meanbar"),
     );
   for (const told of awaited(state) ? STATUS_KEY : STATUS_KEY.map((told) => ended(told, state))) {

@@ -10,6 +10,7 @@ from typing import Any
 from .. import words
 from ..files import written_whole
 from ..result import PatchResult
+from ..spelling import counted
 from ..views.of_result import heatmap_of
 from .page import render_page
 
@@ -20,7 +21,7 @@ def write_page(result: PatchResult, path: Path) -> Path:
     """Write a result as one self-contained page, whole or not at all, and return the path."""
     p = result.provenance
     intro = [f"{run.capitalize()}: {_prompt(p, run)}" for run in ("clean", "corrupted")]
-    intro += [*filter(None, [words.targets(result)]), words.baselines(result)]
+    intro += [*filter(None, [words.targets(result), _left(result)]), words.baselines(result)]
     details = [
         ("In words", result.describe()),
         ("Where the numbers come from", json.dumps(p, indent=2, ensure_ascii=False)),
@@ -31,6 +32,13 @@ def write_page(result: PatchResult, path: Path) -> Path:
     with written_whole(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
+
+
+def _left(result: PatchResult) -> str:
+    """Say of a cancelled sweep how many of its cells the page lacks."""
+    status = result.data["status"].values
+    left = int((status == "pending").sum())
+    return f"Cancelled: {left:,} of {counted(status.size, 'cell')} were not measured." if left else ""
 
 
 def _prompt(provenance: Mapping[str, Any], run: str) -> str:

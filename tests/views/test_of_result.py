@@ -120,3 +120,13 @@ def test_a_page_that_cannot_be_written_is_told_by_its_name(tmp_path, where, told
     with pytest.raises(FileError, match=told):
         result(clean=[5.0, 0.5], corrupted=[0.0, 0.5]).to_html(tmp_path / where)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_of_a_cancelled_sweep_says_what_it_lacks(tmp_path):
+    whole = result(clean=[5.0, 0.5], corrupted=[0.0, 0.5])
+    status = whole.data["status"].copy()
+    status.values.flat[0] = "pending"
+    path = tmp_path / "page.html"
+    told = f"Cancelled: 1 of {status.size} cells were not measured."
+    assert told in PatchResult(whole.data.assign(status=status), whole.provenance).to_html(path).read_text("utf-8")
+    assert "Cancelled" not in whole.to_html(path).read_text("utf-8")
