@@ -245,7 +245,7 @@ def one_way(a: PatchResult, b: PatchResult, metric: str, threshold: float) -> np
     if wrong:
         raise PatchError(f"these results do not tell what is sufficient but not necessary: {wrong}")
     if not 0 < threshold <= 1:
-        raise PatchError(f"threshold must be above 0 and at most 1, not {threshold:g}.")
+        raise PatchError(f"threshold must be above 0 and at most 1, not {threshold:.9g}.")
     values = {result.direction.direction: result.normalized.sel(metric=metric).values for result in (a, b)}
     known = np.isfinite(values["denoise"]) & np.isfinite(values["noise"])
     enough = {name: found >= threshold for name, found in values.items()}

@@ -42,7 +42,10 @@ def in_words(error: BaseException) -> str:
 
 def quoted(name: object) -> str:
     """Return `name` as it appears in messages: its repr, shortened in the middle when very long."""
-    text = repr(name)
+    try:
+        text = repr(name)
+    except ValueError:  # A whole number of thousands of digits.
+        text = f"what cannot be written out, a {type(name).__name__}"
     return text if len(text) <= 80 else f"{text[:50]}...{text[-20:]}"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .answers import as_id
 from .errors import PatchError, quoted, unknown
 
 if TYPE_CHECKING:
@@ -19,6 +20,19 @@ MOST_SAMPLES = 10_000
 """The most draws of a noise or a resampling: every one is a run of its own."""
 _WHOLE = 2**53
 """Whole numbers from here on are held as floats: not every one of them is one."""
+
+
+_MOST_SEED = 2**63 - 1
+
+
+def check_seed(value: object) -> int:
+    """Return a seed as an int; raises PatchError for what is none."""
+    seed = as_id(value)
+    if seed is None:
+        raise PatchError(f"seed must be a whole number, not {quoted(value)}.")
+    if abs(seed) > _MOST_SEED:
+        raise PatchError(f"seed must be a whole number of 18 digits at most, not {quoted(value)}.")
+    return seed
 
 
 class Intervention:

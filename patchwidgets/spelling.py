@@ -52,12 +52,12 @@ def counted(number: int, name: str) -> str:
 
 
 def brief(value: float) -> str:
-    """Return a setting as it is told: six digits at most, no needless decimals.
+    """Return a setting as it is told: a whole number whole, of any other six digits at most, no needless decimals.
 
-    >>> brief(3.0), brief(-0.5), brief(1e9)
-    ('3', '\u22120.5', '1e+09')
+    >>> brief(3.0), brief(-0.5), brief(1e9), brief(20240101)
+    ('3', '\u22120.5', '1e+09', '20240101')
     """
-    return minus(f"{value:g}")
+    return minus(str(value) if isinstance(value, int) else f"{value:g}")
 
 
 def ranges(indices: Sequence[int] | None) -> str:

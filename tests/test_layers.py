@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": {"answers", "errors", "files", "prompts"},
     "generators": {"datasets", "errors", "prompts"},
     "presets": {"errors", "prompts"},
-    "interventions": {"datasets", "errors", "prompts"},
+    "interventions": {"answers", "datasets", "errors", "prompts"},
     "metrics": {"answers", "errors"},
     "result": VOCABULARY | {"files"},
     "store": {"errors", "files", "interventions", "result"},

@@ -44,16 +44,17 @@ describe("drawing", () => {
     const styles = vi.spyOn(globalThis, "getComputedStyle").mockReturnValue({ width: "500px" } as CSSStyleDeclaration);
     const { root, model } = mount(heatmapState());
     const cleared = vi.spyOn(canvasOf(root).getContext("2d")!, "clearRect");
-    asked.mockClear();
+    const scrolled = vi.spyOn(Element.prototype, "scrollLeft", "get");
+    for (const spy of [asked, styles]) spy.mockClear();
     model.set("words", { title: "A map" });
     model.set("effect", new Float32Array(12).fill(0.2));
     model.set("quantity", "effect");
     model.deliver({ type: "cells" }, cellsMessage([6], [0.7], [0]));
     await nextFrame();
-    expect(asked).not.toHaveBeenCalled();
+    for (const spy of [asked, styles, scrolled]) expect(spy).not.toHaveBeenCalled();
     expect(cleared).toHaveBeenCalledTimes(1);
     expect(fills(root).get("1,2")).toBe(new Scale("light", 1).fill(0.7));
-    for (const spy of [asked, styles, cleared]) spy.mockRestore();
+    for (const spy of [asked, styles, scrolled, cleared]) spy.mockRestore();
   });
 
   test("a cell has the colour of its value", () => {

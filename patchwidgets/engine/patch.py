@@ -11,7 +11,7 @@ from ..answers import as_id
 from ..datasets import Dataset
 from ..encoding import encode_pair, encode_prompts, warn_unknown_words
 from ..errors import PatchError, PromptError, quoted, unknown
-from ..interventions import Intervention, Mean, Patch, Resample, Standing, get_intervention
+from ..interventions import Intervention, Mean, Patch, Resample, Standing, check_seed, get_intervention
 from ..joint import Joint
 from ..metrics import Metric, get_metrics
 from ..prompts import EncodedPair, PromptPair, check_pair
@@ -97,7 +97,7 @@ def patch(
     if engine not in (None, *ENGINES):
         raise unknown("engine", engine, ENGINES)
     memory = None if memory is None else _bytes(memory)
-    window, seed = _number("window", window, least=1), _number("seed", seed)
+    window, seed = _number("window", window, least=1), check_seed(seed)
     if prepend_bos is not None and not isinstance(prepend_bos, bool):
         raise PatchError(f"prepend_bos must be True, False or None, not {quoted(prepend_bos)}.")
     encoded = encode(
@@ -235,9 +235,8 @@ def _bytes(value: object) -> int:
     return int(value)
 
 
-def _number(name: str, value: object, *, least: int | None = None) -> int:
+def _number(name: str, value: object, *, least: int) -> int:
     found = as_id(value)
-    if found is None or (least is not None and found < least):
-        bound = "" if least is None else f", {least} or more"
-        raise PatchError(f"{name} must be a whole number{bound}, not {quoted(value)}.")
+    if found is None or found < least:
+        raise PatchError(f"{name} must be a whole number, {least} or more, not {quoted(value)}.")
     return found

@@ -66,7 +66,18 @@ def _above(result: PatchResult, values: np.ndarray, flat: int, raw: bool) -> str
     unresolved = int((np.abs(values) <= least).sum())
     if not unresolved or result.data["status"].values.reshape(-1)[flat] == STATUSES[IMPLIED]:
         return f"{told}."
-    return f"{told}; in {unresolved} the effect is below {minus(f'{least:.1g}')} and not resolved."
+    return f"{told}; in {unresolved} its size is at most {_at_least(least)}, which is not resolved."
+
+
+def _at_least(limit: float) -> str:
+    """Return a limit in two digits, rounded up: what is told to be below it is.
+
+    >>> _at_least(0.0833), _at_least(0.1666), _at_least(1e-4)
+    ('0.084', '0.17', '0.0001')
+    """
+    told = float(f"{limit:.1e}")
+    step = float(f"1e{f'{limit:e}'.partition('e')[2]}") / 10
+    return minus(f"{told if told >= limit else told + step:.2g}")
 
 
 def _mean_gap(result: PatchResult) -> float:

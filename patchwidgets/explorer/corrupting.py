@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,16 +34,28 @@ def kinds_asked(handle: ModelHandle, form: Form, settle: Callable[[], None]) -> 
     """
     settle()
     asked = form.asked()
-    return lambda stop: kinds_of(handle, form.chosen(asked), stop)
+    drawn = _draws(form, asked.settings)
+    return lambda stop: _also(kinds_of(handle, form.chosen(asked), stop), drawn)
 
 
 def entered_now(handle: ModelHandle, form: Form) -> dict[str, Any] | None:
     """Return what is entered now, for `Kinds.are_of`; None while what stands in a field cannot be read."""
+    settings = form.settings
     try:
         form.check()
+        return {**_by_token(handle, settings), **_draws(form, settings)}
     except PatchError:
         return None
-    return _by_token(handle, form.settings)
+
+
+def _draws(form: Form, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what plain settings do not tell: the intervention with its dataset, and the seed if it counts."""
+    what = form.choices.make(settings["intervention"], settings["direction"])
+    return {"intervention": what, "seed": settings["seed"] if what.draws else 0}
+
+
+def _also(kinds: Kinds, drawn: dict[str, Any]) -> Kinds:
+    return replace(kinds, of=[{**each, **drawn} for each in kinds.of])
 
 
 def kinds_of(handle: ModelHandle, settings: dict[str, Any], stop: Callable[[], bool]) -> Kinds:

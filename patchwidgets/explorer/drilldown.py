@@ -222,21 +222,23 @@ class Drilldown:
     def _sweep_heads(self, opened: Opened, position: int) -> None:
         """Measure z of every head at the cell's token in every metric. On the worker thread: plans ask the model."""
         plan, by = opened.plan, ("layer", "pos", "head")
-        heads: Plan | PatchError
+        heads: Plan | Exception
         try:
             heads = make_plan(
                 self._handle, plan.pair, get_site("z"), by, plan.patch, plan.metrics, {"pos": [position]},
                 intervention=plan.intervention, seed=plan.seed,
             )  # fmt: skip
             check_plan(self._handle, heads, self._encode)
-        except PatchError as error:
+        except Exception as error:
+            if not isinstance(error, PatchError):
+                _LOG.exception("the heads behind a cell cannot be measured")
             heads = error
         with self._lock:
             now = self._opened
             if now is None or now.plan is not plan or now.cell != opened.cell:
                 return
-            if isinstance(heads, PatchError):
-                self.error.say(f"Heads: {heads}")
+            if isinstance(heads, Exception):
+                self.error.say(f"Heads: {in_words(heads)}")
                 self._has_heads = False
                 self._arrange()
                 return

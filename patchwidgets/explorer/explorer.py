@@ -38,7 +38,7 @@ from .multiples import Multiples
 from .offers import offer
 from .saving import Saving, Shown
 from .screen import Screen
-from .settings import align_of
+from .settings import align_of, with_seed
 from .shelf import HasShelf, Shelf
 from .still import Still
 from .subsets import without_hidden
@@ -279,7 +279,7 @@ class Explorer(HasShelf, w.VBox):
         with self._lock:
             if self._writing:
                 return proposal["value"]
-            given = proposal["value"]
+            given = with_seed(proposal["value"])
             settings = self._form.completed(given)
             said = without_hidden(given) if given.keys() == settings.keys() else given
             self._form.controls.subsets.forget(name for name, value in said.items() if value is None)

@@ -10,8 +10,8 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..errors import PatchError, quoted
-from ..interventions import Intervention
+from ..errors import PatchError
+from ..interventions import Intervention, check_seed
 from ..spelling import MINUS, minus
 from .text import Line, close_all
 
@@ -52,6 +52,16 @@ def read(text: str) -> int | float | str:
     if not _NUMBER.fullmatch(plain):
         return text.strip()
     return int(plain) if re.fullmatch(r"[+-]?\d{1,15}", plain) else float(plain)
+
+
+def whole(text: str) -> int | str:
+    """Return the whole number a text is, or the text.
+
+    >>> whole("20260101000000001"), whole("1e3")
+    (20260101000000001, '1e3')
+    """
+    plain = text.strip().replace(MINUS, "-")
+    return int(plain) if re.fullmatch(r"[+-]?\d{1,400}", plain) else text.strip()
 
 
 class Parameters:
@@ -123,7 +133,8 @@ class Parameters:
             if self._silent or self._what is None or name not in self.fields:
                 return
             if isinstance(self.fields[name], w.Text):
-                value = read(value) if value.strip() else self._emptied(name)
+                reads = whole if name == "seed" else read
+                value = reads(value) if value.strip() else self._emptied(name)
             stood, before = self._refused.pop(name, None), (self._what, self.seed)
             try:
                 self._take(name, value)
@@ -147,12 +158,10 @@ class Parameters:
 
     def _take(self, name: str, value: Any) -> None:
         """Take a value; raise PatchError where it cannot be used."""
-        if name != "seed":
-            self._what = replace(self._what, **{name: value})  # type: ignore[type-var]
-        elif not isinstance(value, int):
-            raise PatchError(f"seed must be a whole number, not {quoted(value)}.")
+        if name == "seed":
+            self.seed = check_seed(value)
         else:
-            self.seed = value
+            self._what = replace(self._what, **{name: value})  # type: ignore[type-var]
 
     def _fill(self) -> None:
         """Show the values in the fields, but for what was refused."""

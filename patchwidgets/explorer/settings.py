@@ -14,7 +14,7 @@ from ..engine.patch import check_plan
 from ..engine.plan import Plan, make_plan
 from ..engine.values import Encode
 from ..errors import PatchError, PromptError, quoted, unknown
-from ..interventions import Mask, Patch
+from ..interventions import Mask, Patch, check_seed
 from ..metrics import METRICS, get_metrics
 from ..prompts import EncodedPair, PromptPair
 from ..sites import Site, get_site
@@ -88,6 +88,12 @@ def settings_of(
     return {**prompts, "alignment": alignment, "dataset": dataset, **controls}
 
 
+def with_seed(given: Any) -> Any:
+    """Return assigned settings; where all but the seed are given, they are from before there was one, and it is 0."""
+    known = {*PROMPTS, "alignment", "dataset", "site", "by", *AXES, "intervention", "direction", "metric"}
+    return {**given, "seed": 0} if isinstance(given, Mapping) and set(given) == known else given
+
+
 def completed(
     given: object, present: Mapping[str, Any], auto: Collection[str], handle: ModelHandle, choices: Choices, sets: Sets
 ) -> dict[str, Any]:
@@ -136,12 +142,9 @@ def _controls(
     direction = Patch(settings["direction"]).direction
     what = choices.checked(settings["intervention"])
     subsets = {name: _subset(site, name, settings[name], name in given, handle) for name in AXES}
-    seed = as_id(settings["seed"])
-    if seed is None:
-        raise PatchError(f"seed must be a whole number, not {quoted(settings['seed'])}.")
     return {
         "site": site.name, "by": list(site.granularity(by)), **subsets, "intervention": choices.spelled(what),
-        "direction": direction, "metric": metric, "seed": seed,
+        "direction": direction, "metric": metric, "seed": check_seed(settings["seed"]),
     }  # fmt: skip
 
 

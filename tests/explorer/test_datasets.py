@@ -76,13 +76,13 @@ def test_a_pair_counts_as_above_0_where_its_effect_is_resolved(many, select):
     assert (rounded != 0).any()
     assert np.abs(rounded).max() < 1e-4
     select(view, 0, 11)
-    assert "Above 0 in 0 of 10 pairs; in 10 the effect is below 0.0001 and not resolved. " in strip.note
+    assert "Above 0 in 0 of 10 pairs; in 10 its size is at most 0.0001, which is not resolved. " in strip.note
     some = each[:, 3, 12]
     select(view, 3, 12)
     above, unresolved = int((some > 1e-4).sum()), int((np.abs(some) <= 1e-4).sum())
     assert above
     assert unresolved
-    told = f"Above 0 in {above} of 10 pairs; in {unresolved} the effect is below 0.0001 and not resolved. "
+    told = f"Above 0 in {above} of 10 pairs; in {unresolved} its size is at most 0.0001, which is not resolved. "
     assert told in strip.note
     select(view, 0, 3)
     assert view.array("status")[0, 3] == 1

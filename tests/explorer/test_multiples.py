@@ -331,6 +331,8 @@ def test_what_a_kind_does_not_read_dims_nothing(explorer):
     explorer.settings = {"corrupted": CLEAN.replace("Mary", "Kate"), "foil": " Kate"}
     explorer.wait()
     assert dimmed(panel) == [False] * 3
+    explorer.settings = {"seed": 5}  # A patch draws nothing.
+    assert dimmed(panel) == [False] * 3
     explorer.settings = {"dataset": {"name": "IOI, ABA", "n": 4, "seed": 0}}
     explorer.wait()
     panel.start.click()
@@ -441,3 +443,18 @@ def test_a_run_of_the_map_that_is_a_kind_too_gets_its_name(model):
     assert begun(explorer)[0] == "kind: as entered"
     assert len(set(begun(explorer))) == len(explorer.shelf) == 3
     explorer.close()
+
+
+def test_kinds_of_means_over_another_dataset_are_dimmed(explorer):
+    """Settings, which are plain, call both of them a mean."""
+    panel = explorer._multiples
+    mean, other = (pw.Mean(pw.Dataset([pw.PRESETS[0].pair], name=name)) for name in ("one", "two"))
+    explorer.settings = {"by": ["layer"]}
+    explorer.intervention = mean
+    panel.start.click()
+    explorer.wait()
+    assert dimmed(panel) == [False] * 3
+    explorer.intervention = other
+    assert dimmed(panel) == [True] * 3
+    explorer.intervention = mean
+    assert dimmed(panel) == [False] * 3

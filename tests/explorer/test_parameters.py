@@ -89,7 +89,9 @@ def test_noise_is_called_unlike_the_direction_and_keeps_its_word(noised):
         ({"sigma": "-1"}, "Noise: sigma must be 0 or more"),
         ({"sigma": "1."}, "Noise: sigma must be a finite number, not &#x27;1.&#x27;"),
         ({"sigma": "1e999"}, "Noise: sigma must be a finite number, not inf"),
-        ({"seed": "1.5"}, "Seed must be a whole number, not 1.5."),
+        ({"seed": "1.5"}, "Seed must be a whole number, not &#x27;1.5&#x27;."),
+        ({"seed": "1e3"}, "Seed must be a whole number, not &#x27;1e3&#x27;."),
+        ({"seed": "1" + 20 * "0"}, "Seed must be a whole number of 18 digits at most, not 100000000000000000000."),
         ({"seed": "<b>"}, "Seed must be a whole number, not &#x27;&lt;b&gt;&#x27;."),
         ({"samples": "2.5"}, "Samples must be a whole number, 1 or more, not 2.5"),
         ({"samples": "<b>"}, "Samples must be a whole number, 1 or more, not &#x27;&lt;b&gt;&#x27;"),
@@ -247,6 +249,23 @@ def test_a_seed_is_kept_while_nothing_draws_and_changes_nothing_then(noised):
     assert noised._run is run
     noised._controls.intervention.value = "noise"
     assert values_of(noised)["seed"] == "3"
+
+
+def test_a_long_seed_is_told_in_full(noised):
+    type_in(noised, seed="20260101000000001")
+    noised.run()
+    result = noised.wait()
+    assert result.provenance["seed"] == noised.settings["seed"] == 20260101000000001
+    assert "seed 20260101000000001)" in noised._map.view.words["title"]
+    with pytest.raises(pw.PatchError, match="seed must be a whole number of 18 digits at most"):
+        noised.settings = {"seed": 10**400}
+    assert noised.settings["seed"] == 20260101000000001
+
+
+def test_settings_from_before_there_was_a_seed_mean_0(noised):
+    noised.settings = {"seed": 7}
+    noised.settings = {name: value for name, value in noised.settings.items() if name != "seed"}
+    assert noised.settings["seed"] == 0
 
 
 def test_settings_with_a_seed_come_back_and_one_that_is_none_is_refused(noised, model):
