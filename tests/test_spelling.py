@@ -15,11 +15,19 @@ from patchwidgets.spelling import MINUS, joined_text, ranges, shown_text, shown_
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_a_number_is_its_two_decimals(value: float) -> None:
-    for text in (signed(value), signed(value, plus=True)):
-        assert float(text.replace(MINUS, "-")) == round(value, 2)
-        assert "-" not in text
-        assert text.startswith(MINUS) == (round(value, 2) < 0)
-    assert signed(value, plus=True)[0] in (MINUS, "+")
+    text = signed(value)
+    assert float(text.replace(MINUS, "-")) == round(value, 2)
+    assert "-" not in text
+    assert text.startswith(MINUS) == (round(value, 2) < 0)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32) | st.floats(-0.01, 0.01))
+def test_a_number_with_its_sign_is_none_only_where_four_decimals_are(value: float) -> None:
+    text = signed(value, plus=True)
+    assert float(text.replace(MINUS, "-")) == (round(value, 2) or round(value, 4))
+    assert "-" not in text
+    assert text[0] == ("0" if not round(value, 4) else MINUS if value < 0 else "+")
+    assert text == "0.00" or text[0] != "0"
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 0.004, -0.004])
