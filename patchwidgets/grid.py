@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .spelling import ELLIPSIS as ELLIPSIS
+from .spelling import ELLIPSIS
 
 if TYPE_CHECKING:
     from .result import PatchResult

@@ -20,9 +20,7 @@ MOST_SAMPLES = 10_000
 """The most draws of a noise or a resampling: every one is a run of its own."""
 _WHOLE = 2**53
 """Whole numbers from here on are held as floats: not every one of them is one."""
-
-
-_MOST_SEED = 2**63 - 1
+_MOST_SEED = 10**18 - 1
 
 
 def check_seed(value: object) -> int:

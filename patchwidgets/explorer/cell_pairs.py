@@ -6,10 +6,10 @@ import numpy as np
 
 from .. import words
 from ..engine.plan import Plan
-from ..grid import ELLIPSIS, Grid
+from ..grid import Grid
 from ..prompts import EncodedPair
 from ..result import IMPLIED, STATUSES, PatchResult
-from ..spelling import counted, joined_text, minus, shown_text, shown_token, signed
+from ..spelling import ELLIPSIS, counted, joined_text, minus, shown_text, shown_token, signed
 from ..spread import CONFIDENCE, drawn_how, of_cell, pair_gaps, resolved_from
 from ..views import PairStrip
 

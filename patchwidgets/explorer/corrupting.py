@@ -18,7 +18,7 @@ from .ioi_kinds import SAME_ANSWER, WORDS, drawn, pairs_of
 from .kinds import Kind, Kinds, Look
 from .offers import token_of
 from .sets import IOI_TASKS
-from .settings import PROMPTS
+from .settings import PROMPTS, seed_of
 from .token_kinds import spelled, token_kinds
 
 _MADE = ("corrupted", "foil", "alignment")
@@ -51,7 +51,7 @@ def entered_now(handle: ModelHandle, form: Form) -> dict[str, Any] | None:
 def _draws(form: Form, settings: dict[str, Any]) -> dict[str, Any]:
     """Return what plain settings do not tell: the intervention with its dataset, and the seed if it counts."""
     what = form.choices.make(settings["intervention"], settings["direction"])
-    return {"intervention": what, "seed": settings["seed"] if what.draws else 0}
+    return {"intervention": what, "seed": seed_of(settings)}
 
 
 def _also(kinds: Kinds, drawn: dict[str, Any]) -> Kinds:

@@ -20,6 +20,7 @@ from ..files import folder_written_whole
 from ..result import MEASURED, STATUSES, PatchResult
 from .form import Form
 from .kept import Entry
+from .settings import SETTINGS
 from .subsets import AXES
 
 FORMAT = "patchwidgets shelf 1"
@@ -27,10 +28,6 @@ INDEX = "shelf.json"
 _LONG = 1e11
 """No time is so many seconds, nor since 1970."""
 _OURS = "Give a folder that explorer.save_shelf(folder) wrote."
-_SETTINGS = {
-    "clean", "corrupted", "answer", "foil", "alignment", "dataset", "site", "by", "layers", "positions", "intervention",
-    "direction", "metric", "seed",
-}  # fmt: skip
 
 
 _SAME = (
@@ -122,7 +119,7 @@ def _read(folder: Path, entry: Mapping[str, Any]) -> Saved:
     if isinstance(settings, dict):
         # Shelves from before there were these.
         settings = {"dataset": None, "seed": 0, **dict.fromkeys(AXES), **settings}
-    if not isinstance(settings, dict) or set(settings) != _SETTINGS:
+    if not isinstance(settings, dict) or set(settings) != set(SETTINGS):
         raise FileError(f"{path!r} is damaged: the settings of {file!r} are not the Explorer's. {_OURS}")
     if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in numbers):
         raise FileError(f"{path!r} is damaged: the times of {file!r} are no numbers. {_OURS}")

@@ -15,10 +15,10 @@ import ipywidgets as w
 from ..diagram import Diagram
 from ..errors import PatchError
 from ..files import written_whole
-from ..interventions import INTERVENTIONS
 from ..result import PatchResult
 from ..views import CopyButton
 from .saved import as_json
+from .settings import seed_of
 from .subsets import told
 from .text import Line
 
@@ -185,7 +185,7 @@ def name_of(settings: Settings) -> str:
     >>> name_of({"site": "z", "by": ["layer", "head"], "direction": "noise", "intervention": "zero", "metric": "prob"})
     'z_layer_head_zero_noise_prob'
     >>> name_of({"site": "embed", "by": ["pos"], "direction": "noise", "metric": "prob",
-    ...          "intervention": {"name": "noise", "sigma": 1.5, "samples": 4}})
+    ...          "intervention": {"name": "noise", "sigma": 1.5, "samples": 4}, "seed": 0})
     'embed_pos_noise_sigma_1.5_samples_4_noise_prob'
     >>> name_of({"site": "z", "by": ["layer"], "direction": "noise", "metric": "prob",
     ...          "intervention": {"name": "scale", "factor": 1e9}})
@@ -196,7 +196,7 @@ def name_of(settings: Settings) -> str:
         *settings["by"],
         *told(settings),
         *_of_intervention(settings["intervention"]),
-        *_of_draws(settings),
+        *([f"seed_{seed}"] if (seed := seed_of(settings)) else []),
         settings["direction"],
     ]
     return re.sub(r"[^\w.-]+", "_", "_".join([*parts, settings["metric"]]))
@@ -208,13 +208,6 @@ def _of_intervention(what: str | dict[str, Any]) -> list[str]:
         return [] if what == "patch" else [what]
     held = {key: value for key, value in what.items() if key != "name" and not isinstance(value, list)}
     return [what["name"], *(f"{key}_{_spelled(value)}" for key, value in held.items())]
-
-
-def _of_draws(settings: Settings) -> list[str]:
-    """Return a seed other than 0, where the intervention draws at random."""
-    what, seed = settings["intervention"], settings.get("seed", 0)
-    kind = INTERVENTIONS.get(what if isinstance(what, str) else what["name"])
-    return [f"seed_{seed}"] if seed and kind is not None and kind.draws else []
 
 
 def _spelled(value: object) -> str:

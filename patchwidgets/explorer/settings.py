@@ -14,7 +14,7 @@ from ..engine.patch import check_plan
 from ..engine.plan import Plan, make_plan
 from ..engine.values import Encode
 from ..errors import PatchError, PromptError, quoted, unknown
-from ..interventions import Mask, Patch, check_seed
+from ..interventions import INTERVENTIONS, Mask, Patch, check_seed
 from ..metrics import METRICS, get_metrics
 from ..prompts import EncodedPair, PromptPair
 from ..sites import Site, get_site
@@ -23,6 +23,10 @@ from .sets import Asked, Sets
 from .subsets import AXES, SubsetError, indices, why_none
 
 PROMPTS = ("clean", "corrupted", "answer", "foil")
+SETTINGS = (
+    *PROMPTS, "alignment", "dataset", "site", "by", *AXES, "intervention", "direction", "metric", "seed",
+)  # fmt: skip
+"""What the settings of an Explorer hold."""
 SHOWN = ("logit_diff", "logit", "logprob", "prob", "rank", "kl_clean", "kl_corrupted")
 """The metrics that can be chosen."""
 
@@ -58,8 +62,9 @@ def plan_of(handle: ModelHandle, settings: Mapping[str, Any], choices: Choices, 
     what = choices.make(settings["intervention"], patch.direction)
     sizes = {"layers": handle.n_layers, "positions": len(encoded[0].ids(patch.base))}
     subsets = {AXES[name]: indices(name, settings[name], sizes[name]) for name in AXES}
-    seed = settings["seed"] if what.draws else 0
-    plan = make_plan(handle, encoded, site, by, patch, get_metrics(names), subsets, intervention=what, seed=seed)
+    plan = make_plan(
+        handle, encoded, site, by, patch, get_metrics(names), subsets, intervention=what, seed=seed_of(settings)
+    )
     if isinstance(what, Mask):
         check_mask(plan.metrics[0], (), False, patch.base)
     check_plan(handle, plan, encode)
@@ -90,8 +95,15 @@ def settings_of(
 
 def with_seed(given: Any) -> Any:
     """Return assigned settings; where all but the seed are given, they are from before there was one, and it is 0."""
-    known = {*PROMPTS, "alignment", "dataset", "site", "by", *AXES, "intervention", "direction", "metric"}
-    return {**given, "seed": 0} if isinstance(given, Mapping) and set(given) == known else given
+    before = set(SETTINGS) - {"seed"}
+    return {**given, "seed": 0} if isinstance(given, Mapping) and set(given) == before else given
+
+
+def seed_of(settings: Mapping[str, Any]) -> int:
+    """Return the seed of settings, 0 where their intervention draws nothing: there it does not count."""
+    what = settings["intervention"]
+    kind = INTERVENTIONS.get(what if isinstance(what, str) else what["name"])
+    return settings["seed"] if kind is not None and kind.draws else 0
 
 
 def completed(
