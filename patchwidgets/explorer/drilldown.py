@@ -13,8 +13,7 @@ import numpy as np
 
 from ..engine.handle import ModelHandle
 from ..engine.inspect import Cell, Inspection, Inspector
-from ..engine.patch import check_plan
-from ..engine.plan import Plan, make_plan
+from ..engine.plan import Plan
 from ..engine.run import Run
 from ..engine.sweep import start
 from ..engine.values import Encode
@@ -22,6 +21,7 @@ from ..errors import PatchError, in_words
 from ..grid import Grid, Tokens, make_grid
 from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
+from .behind import plan_behind
 from .kept import key_of
 from .lines import last_maker, note_of
 from .live import LiveMap
@@ -220,19 +220,9 @@ class Drilldown:
         self._has_heads = False
 
     def _sweep_heads(self, opened: Opened, position: int) -> None:
-        """Measure z of every head at the cell's token in every metric. On the worker thread: plans ask the model."""
+        """Measure z of every head at the cell's token in every metric. On the worker thread."""
         plan, by = opened.plan, ("layer", "pos", "head")
-        heads: Plan | Exception
-        try:
-            heads = make_plan(
-                self._handle, plan.pair, get_site("z"), by, plan.patch, plan.metrics, {"pos": [position]},
-                intervention=plan.intervention, seed=plan.seed,
-            )  # fmt: skip
-            check_plan(self._handle, heads, self._encode)
-        except Exception as error:
-            if not isinstance(error, PatchError):
-                _LOG.exception("the heads behind a cell cannot be measured")
-            heads = error
+        heads = plan_behind(self._handle, plan, "z", by, {"pos": [position]}, self._encode)
         with self._lock:
             now = self._opened
             if now is None or now.plan is not plan or now.cell != opened.cell:

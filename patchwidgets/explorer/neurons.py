@@ -11,15 +11,14 @@ import numpy as np
 
 from .. import words
 from ..engine.handle import ModelHandle
-from ..engine.patch import check_plan
-from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
 from ..engine.sweep import start
 from ..engine.values import Encode
-from ..errors import PatchError, in_words
+from ..errors import in_words
 from ..sites import get_site
 from ..views import Heatmap, label_columns
 from ..views.of_result import cells_of
+from .behind import plan_behind
 from .opened import Opened
 from .text import Line
 
@@ -120,24 +119,17 @@ class Neurons:
                 self._submit(lambda: self._sweep(opened))
 
     def _sweep(self, opened: Opened) -> None:
-        """Measure every neuron in every metric. On the worker thread: plans ask the model."""
-        plan, cell = opened.plan, opened.cell
-        made: Plan | PatchError
-        try:
-            made = make_plan(
-                self._handle, plan.pair, get_site(_SITE), ("layer", "pos", "neuron"), plan.patch, plan.metrics,
-                {"layer": [cell["layer"]], "pos": [opened.position]}, intervention=plan.intervention, seed=plan.seed,
-            )  # fmt: skip
-            check_plan(self._handle, made, self._encode)
-        except PatchError as error:
-            made = error
+        """Measure every neuron in every metric. On the worker thread."""
+        plan, cell, by = opened.plan, opened.cell, ("layer", "pos", "neuron")
+        within = {"layer": [cell["layer"]], "pos": [opened.position]}
+        made = plan_behind(self._handle, plan, _SITE, by, within, self._encode)
         with self._lock:
             self.measure.disabled = False
             now = self._opened
             if now is None or now.plan is not plan or now.cell != cell:
                 return
-            if isinstance(made, PatchError):
-                self.error.say(str(made))
+            if isinstance(made, Exception):
+                self.error.say(in_words(made))
                 return
             self.run = start(self._handle, made, encode=self._encode)
             self._list(self.run)
