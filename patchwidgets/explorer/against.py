@@ -154,11 +154,13 @@ class Against:
         with self._lock:
             if run is not self._run or self._asked is None:
                 return
-            self.progress.say(f"B: {progress_of(run)}")
-            if run.error is not None:
-                self.error.say(f"On {self._handle.name}: {in_words(run.error)}")
-            elif run.finished and run.complete:
-                self._show(self._asked[0])
+            try:
+                if run.error is not None:
+                    self.error.say(f"On {self._handle.name}: {in_words(run.error)}")
+                else:
+                    self._show(self._asked[0])
+            finally:
+                self.progress.say(f"B: {progress_of(run)}")
 
     def _show(self, settings: Settings) -> None:
         """Show both maps, in the metric of the settings."""

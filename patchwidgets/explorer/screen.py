@@ -190,23 +190,29 @@ class Screen:
                 return
             # Read first: what the run says of itself after this is whole, and an error it ended with is known.
             finished = run.finished
-            self._tell_progress(run)
-            if run.error is not None:
-                self.error.say(in_words(run.error))
-                return
-            result = run.snapshot().select(self._metric)
-            known = words.made(result)
-            if known:
-                self._tell(result)
-            elif finished:
-                self._baselines.say("The run was cancelled before the clean and the corrupted run were made.")
-            if finished:
-                self._publish(result=result if known else None)
-                if run.complete and self.plan is not None and len(self.plan.pairs) == 1:
-                    self._drilldown.prepare(self.plan)
-            grown, self._pairs = result.n > self._pairs, result.n
-            if self._chosen and (finished or grown or np.isin(self._chosen, cells).any()):
-                self._tell_chosen(result)
+            try:
+                if run.error is None:
+                    self._take(run, finished, cells)
+                else:
+                    self.error.say(in_words(run.error))
+            finally:  # Last: where the page says that a run is over, what it gave is there to be used.
+                self._tell_progress(run)
+
+    def _take(self, run: Run, finished: bool, cells: np.ndarray) -> None:
+        """Show and publish what the run has given up to now."""
+        result = run.snapshot().select(self._metric)
+        known = words.made(result)
+        if known:
+            self._tell(result)
+        elif finished:
+            self._baselines.say("The run was cancelled before the clean and the corrupted run were made.")
+        if finished:
+            self._publish(result=result if known else None)
+            if run.complete and self.plan is not None and len(self.plan.pairs) == 1:
+                self._drilldown.prepare(self.plan)
+        grown, self._pairs = result.n > self._pairs, result.n
+        if self._chosen and (finished or grown or np.isin(self._chosen, cells).any()):
+            self._tell_chosen(result)
 
     def _tell_progress(self, run: Run) -> None:
         """Tell how far the run is, and that it shares the model while it does."""

@@ -50,6 +50,27 @@ def test_a_run_that_gave_way_says_nothing_any_more(explorer):
     assert explorer.result.intervention.direction == explorer.settings["direction"] == "noise"
 
 
+def test_where_a_run_is_said_to_be_over_its_result_is_there(explorer):
+    """Whoever reads the page that says so may ask the kernel for the result at once."""
+    seen = []
+    explorer._controls.progress.observe(lambda change: seen.append((change["new"], explorer.result)), "value")
+    explorer.run()
+    result = explorer.wait()
+    assert [found for text, found in seen if "cells, in " in text] == [result]
+
+
+def test_an_observer_that_raises_leaves_the_buttons_right(explorer, caplog):
+    def raise_(change):
+        if change["new"] is not None:
+            raise RuntimeError("the reader's own mistake")
+
+    explorer.observe(raise_, "result")
+    explorer.run().wait()
+    assert "52 of 52 cells, in " in progress_of(explorer)
+    assert explorer._controls.cancel.disabled
+    assert "the reader's own mistake" in caplog.text
+
+
 def test_controls_changed_from_many_threads_end_on_what_they_say(explorer, model, select, caplog):
     controls = explorer._controls
     explorer.run()
