@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.harness import Lab, LabServer, launch_chromium
 from tests.browser.hosts import NotebookSeven
@@ -15,6 +15,8 @@ from tests.browser.measuring import Measured
 
 Shown = TypeVar("Shown", bound=Lab)
 _report = pytest.StashKey[pytest.TestReport]()
+
+expect.set_options(timeout=60_000)  # What a page shows in a blink, it shows late where others compute.
 
 
 @pytest.hookimpl(wrapper=True)

@@ -247,6 +247,10 @@ class Notebook:
             raise AssertionError(f"{expression}: {value['ename']}: {value['evalue']}")
         return json.loads(ast.literal_eval(value["data"]["text/plain"]))
 
+    def kernel_exec(self, code: str) -> None:
+        """Run Python statements in the notebook's kernel, among its names, as `kernel_eval` does an expression."""
+        self.kernel_eval(f"exec({code!r}, globals())")
+
     def wait_for(self, expression: str, seconds: float = 60) -> None:
         """Return once a Python expression is true in the kernel."""
         wait_until(lambda: self.kernel_eval(f"bool({expression})"), f"{expression} in the kernel", seconds)

@@ -150,7 +150,7 @@ def streaming(notebook: Notebook) -> Iterator[Streamed]:
 @contextmanager
 def no_model_call(notebook: Notebook) -> Iterator[None]:
     """Fail when any part of a model was called in the kernel, by anybody, before the block is left."""
-    notebook.kernel_eval(f"exec({_COUNT!r}, globals())")
+    notebook.kernel_exec(_COUNT)
     yield
     called = notebook.kernel_eval("(counting.remove(), called)[1]")
     assert called == [], f"{len(called)} calls of the model's parts: {sorted(set(called))}"

@@ -60,7 +60,7 @@ def test_a_dataset_of_32_pairs(lab: Lab) -> None:
     notebook = open_explorer(lab, height=1800)
     notebook.wait_for("explorer._worker.idle")
     open_dataset(notebook)
-    notebook.kernel_eval(f"exec({BY_HAND!r}, globals())")
+    notebook.kernel_exec(BY_HAND)
     mean, low, high = (
         np.array(notebook.kernel_eval(text)) for text in ("(effects.mean(0) / gaps.mean()).tolist()", "low", "high")
     )

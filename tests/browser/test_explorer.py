@@ -155,14 +155,14 @@ def test_the_main_job(lab: Lab, measured: Measured) -> None:
     expect(columns).to_contain_text("Jane")
 
     notebook.page.evaluate(WATCH)
-    notebook.kernel_eval(f"exec({HELD!r}, globals())")
+    notebook.kernel_exec(HELD)
     press(notebook, "Run")
     for least in (4, 20):
         let_through(notebook, least)
         done = notebook.kernel_eval("explorer._run.done")
         expect(part(notebook, ".pw-x-progress-text")).to_contain_text(f"{done} of 52 cells")
-    notebook.kernel_eval(f"exec({FREE!r}, globals())")
-    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
+    notebook.kernel_exec(FREE)
+    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
     seen = notebook.page.evaluate("seen")
     running = [picture for text, picture in seen if "left" in text]
     assert len(set(running)) >= 2, [text for text, _ in seen]
@@ -211,7 +211,7 @@ def test_the_neurons_behind_a_cell_and_what_one_does(lab: Lab) -> None:
     click_cell(notebook, ".pw-x-main", 2, 14)
     notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
     open_neuron(notebook)
-    notebook.kernel_eval(f"exec({ALONE!r}, globals())")
+    notebook.kernel_exec(ALONE)
     strongest, effects = notebook.kernel_eval("(strongest, effects)")
     plot = part(notebook, f"{TOP_NEURONS} .pw-rowlabel")
     assert plot.all_inner_texts() == [str(neuron) for neuron in strongest]
@@ -224,7 +224,7 @@ def test_the_neurons_behind_a_cell_and_what_one_does(lab: Lab) -> None:
 def test_cancel_keeps_what_was_measured_and_the_kernel_stays_free(lab: Lab, measured: Measured) -> None:
     notebook = open_explorer(lab, height=1500)
     notebook.wait_for("explorer.settings")
-    notebook.kernel_eval(f"exec({SLOW!r}, globals())")
+    notebook.kernel_exec(SLOW)
     press(notebook, "z")
     part(notebook, ".pw-x-bar select").first.select_option(index=1)
     notebook.wait_for("explorer.settings['by'] == ['layer', 'pos', 'head']")
@@ -236,10 +236,10 @@ def test_cancel_keeps_what_was_measured_and_the_kernel_stays_free(lab: Lab, meas
     counts = notebook.kernel_eval("explorer.result.data['status'].to_series().value_counts().to_dict()")
     assert counts["pending"] > 0
     assert counts["measured"] > 0
-    notebook.kernel_eval(f"exec({FAST!r}, globals())")
+    notebook.kernel_exec(FAST)
     with streaming(notebook) as streamed:
         press(notebook, "Run")
-        expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
+        expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
     measured("a sweep of the embedded model, z by token and head", str(streamed))
     assert notebook.kernel_eval("int((explorer.result.data['status'] == 'pending').sum())") == 0
 

@@ -53,7 +53,7 @@ def check_map(view: Locator, result: pw.PatchResult) -> None:
 def run_and_open(root: Locator, result: pw.PatchResult) -> None:
     """Press Run, compare the map, open a cell and a head behind it."""
     root.get_by_role("button", name="Run", exact=True).click()
-    expect(root.locator(".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
+    expect(root.locator(".pw-x-progress-text")).to_contain_text("cells, in")
     check_map(root.locator(".pw-x-main .pw-heatmap").first, result)
     click_cell_of(root.locator(".pw-x-main"), 2, 14)
     expect(root.locator(".pw-x-path")).to_contain_text("layer 2, to")
@@ -107,12 +107,12 @@ def test_marimo(page: Page, model, pair: pw.PromptPair, artifacts: Path) -> None
     results = {to: pw.patch(model, pair, "resid_pre", direction=to).wait() for to in ("denoise", "noise")}
     check_map(view, results["denoise"])
     page.get_by_label("Direction").select_option("noise")
-    expect(view).to_contain_text("destroyed", timeout=60_000)
+    expect(view).to_contain_text("destroyed")
     check_map(view, results["noise"])
 
     click_cell_of(view, 1, 10)
     value = float(results["noise"].normalized.sel(layer=1, pos=10).item())
-    expect(page.get_by_text(re.compile(r"Layer 1, position 10"))).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile(r"Layer 1, position 10"))).to_be_visible()
     expect(page.locator("body")).to_contain_text(f"{value:.4f} of the gap")
     expect(page.locator(".pw-tokens")).to_contain_text("Anna")
 

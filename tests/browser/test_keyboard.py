@@ -87,7 +87,7 @@ def test_the_main_job_by_keyboard(lab: Lab) -> None:
         expect(pill).to_have_class(re.compile("mod-active"))
     go_to(notebook, ".pw-x-run")
     keys.press("Enter")
-    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
+    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
 
     go_to(notebook, ".pw-x-main [role=grid]")
     keys.press("Control+End")

@@ -152,15 +152,15 @@ def check_limit(notebook: Notebook) -> None:
 
 def running(notebook: Notebook, taken: Album) -> None:
     """Hold a sweep after its first cells, take the picture, and let it go."""
-    notebook.kernel_eval(f"exec({HELD!r}, globals())")
+    notebook.kernel_exec(HELD)
     press(notebook, "Run")
     try:
         expect(part(notebook, ".pw-x-progress-text")).to_contain_text("starting")
         let_through(notebook, 1)
         taken.take("running")
     finally:
-        notebook.kernel_eval(f"exec({FREE!r}, globals())")
-    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
+        notebook.kernel_exec(FREE)
+    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
     notebook.wait_for("explorer._worker.idle")
 
 
@@ -169,7 +169,7 @@ def test_small_multiples(lab: Lab) -> None:
     notebook.wait_for("explorer._worker.idle")
     with album(notebook) as taken:
         press(notebook, "Run every corruption kind")
-        expect(part(notebook, ".pw-x-kinds > .pw-x-bar")).to_contain_text("Cells found by 5 kinds", timeout=60_000)
+        expect(part(notebook, ".pw-x-kinds > .pw-x-bar")).to_contain_text("Cells found by 5 kinds")
         notebook.wait_for("explorer._worker.idle")
         taken.take("kinds", ".pw-x-kinds")
 

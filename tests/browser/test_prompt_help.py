@@ -26,7 +26,7 @@ def test_from_a_clean_prompt_alone_to_a_map(lab: Lab) -> None:
     fields.nth(1).press("Backspace")
     press(notebook, "Suggest a corrupted prompt")
     lines = part(notebook, ".pw-x-suggested .pw-x-near-row")
-    expect(lines.first).to_contain_text("moves it by", timeout=30_000)
+    expect(lines.first).to_contain_text("moves it by")
     best = notebook.kernel_eval("pw.suggest_corrupted(model, 'The capital of France is').iloc[0].to_dict()")
     expect(lines.first).to_contain_text(f"moves it by {best['moved']:.2f}")
     notebook.screenshot("suggestions", part(notebook, ".pw-x-root"))
@@ -38,7 +38,7 @@ def test_from_a_clean_prompt_alone_to_a_map(lab: Lab) -> None:
     expect(part(notebook, ".pw-x-prompts")).to_contain_text(f"'{best['answer']}' is the model's first choice")
     expect(part(notebook, ".pw-x-prompts")).to_contain_text("This pair varies")
     press(notebook, "Run")
-    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in", timeout=60_000)
+    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
     gap = notebook.kernel_eval("float(explorer.result.clean) - float(explorer.result.corrupted)")
     assert gap == pytest.approx(best["moved"], abs=1e-3)
     assert notebook.kernel_eval("explorer.result.provenance['prompts']['clean']") == "The capital of France is"
@@ -50,7 +50,7 @@ def test_what_is_no_token_is_mended_by_its_button(lab: Lab) -> None:
     type_into(answer, "Mary John")
     expect(part(notebook, ".pw-x-prompts")).to_contain_text("is 2 tokens, 'Mary|John', not one")
     type_into(part(notebook, ".pw-x-row input").nth(1), "When Annabel and John went to the store, John gave a drink to")
-    expect(part(notebook, ".pw-x-row").nth(1)).to_contain_text("does not know 'Annabel'", timeout=30_000)
+    expect(part(notebook, ".pw-x-row").nth(1)).to_contain_text("does not know 'Annabel'")
     notebook.screenshot("nearest", part(notebook, ".pw-x-prompts"))
     press(notebook, "use Mary")
     expect(answer).to_have_value("Mary")
@@ -61,7 +61,7 @@ def test_what_is_no_token_is_mended_by_its_button(lab: Lab) -> None:
 @pytest.mark.parametrize("look", [{"theme": "light", "width": 1400}, {"theme": "dark", "width": 760}])
 def test_some_layers_and_tokens(lab: Lab, look: dict[str, object]) -> None:
     notebook = open_explorer(lab, height=2200, **look)
-    expect(part(notebook, ".pw-x-prompts")).to_contain_text("This pair varies", timeout=30_000)
+    expect(part(notebook, ".pw-x-prompts")).to_contain_text("This pair varies")
     layers, tokens = (part(notebook, ".pw-x-subset input").nth(i) for i in (0, 1))
     layers.fill("0-9")
     layers.press("Enter")
@@ -73,7 +73,7 @@ def test_some_layers_and_tokens(lab: Lab, look: dict[str, object]) -> None:
     tokens.press("Enter")
     expect(tokens).to_have_value("2, 4, 10")
     press(notebook, "Run")
-    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("9 of 9 cells, in", timeout=60_000)
+    expect(part(notebook, ".pw-x-progress-text")).to_contain_text("9 of 9 cells, in")
     shape = notebook.kernel_eval("list(explorer.result.data['patched'].shape)")
     assert shape == [1, 3, 3]
     grid = part(notebook, ".pw-x-main .pw-heatmap [role=grid]").first
@@ -91,7 +91,7 @@ def test_two_models_side_by_side(lab: Lab, look: dict[str, object]) -> None:
     notebook.wait_for("explorer._worker.idle")
     press(notebook, "Run")
     maps = part(notebook, ".pw-x-against .pw-heatmap canvas")
-    expect(maps.first).to_be_visible(timeout=60_000)
+    expect(maps.first).to_be_visible()
     notebook.wait_for("explorer.against is not None")
     alone = "pw.patch(other, explorer._entry.pair, 'resid_pre').wait().normalized"
     far = notebook.kernel_eval(f"float(abs(explorer.against.normalized - {alone}).max())")
@@ -104,4 +104,4 @@ def test_the_menu_has_what_the_model_cannot_do_too(lab: Lab) -> None:
     notebook = lab.open_notebook([OPEN.format(what="")])
     notebook.run_cell(0)
     part(notebook, ".pw-x-head select").last.select_option(label="Addition")
-    expect(part(notebook, ".pw-x-prompts")).to_contain_text("which the embedded one does not", timeout=30_000)
+    expect(part(notebook, ".pw-x-prompts")).to_contain_text("which the embedded one does not")

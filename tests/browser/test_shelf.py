@@ -51,9 +51,8 @@ def test_two_runs_are_brought_back_compared_and_subtracted(lab: Lab) -> None:
     expect(lines.nth(1)).to_contain_text("52 cells in ")
 
     # Whatever computes would fail now: what is shown from here on was there already.
-    notebook.kernel_eval(
-        'exec(\'def fail(*_): raise RuntimeError("the model was asked")\\n'
-        "model.original_model.register_forward_pre_hook(fail)', globals())"
+    notebook.kernel_exec(
+        'def fail(*_): raise RuntimeError("the model was asked")\nmodel.original_model.register_forward_pre_hook(fail)'
     )
     button(notebook, "Bring back run 1")
     expect(lines.nth(1)).to_have_attribute("aria-current", "true")

@@ -58,7 +58,7 @@ def test_prompts_of_unequal_length_are_aligned_by_hand(lab: Lab) -> None:
 
     press(notebook, "Run")
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
-    notebook.kernel_eval(f"exec({AGAIN!r}, globals())")
+    notebook.kernel_exec(AGAIN)
     check_drawn_values(notebook, alone=(3, 4), of="again")
     click_cell(notebook, ".pw-x-main", 2, 3)
     expect(part(notebook, ".pw-x-hint")).to_contain_text("'Eiffel' stands in the clean prompt alone")

@@ -38,7 +38,7 @@ def test_from_an_empty_prompt_to_the_head_that_carries_the_name(
     press(notebook, "Run")
     notebook.wait_for("explorer._run is not None and explorer._run.done > 20")
     press(notebook, "Cancel")
-    expect(progress).to_contain_text("cancelled after", timeout=30_000)
+    expect(progress).to_contain_text("cancelled after")
     counts = notebook.kernel_eval("explorer.result.data['status'].to_series().value_counts().to_dict()")
     assert counts["pending"] > 0
     assert counts["measured"] > 20
@@ -105,7 +105,7 @@ def open_the_head(notebook: Notebook) -> None:
     for layer, head in strongest:
         click_cell(notebook, HEADS, layer, head)
         attention = part(notebook, f".pw-x-card:has-text('Attention of head {layer}.{head}')")
-        expect(attention).to_be_visible(timeout=30_000)
+        expect(attention).to_be_visible()
         weights = read_attention(attention)
         if "Mary" in max(weights, key=lambda token: weights[token]):
             break
