@@ -26,7 +26,7 @@ def progress_of(explorer) -> str:
 def test_a_run_that_gave_way_says_nothing_any_more(explorer):
     """A change of direction comes while the sweep's thread is in the midst of telling its progress."""
     inside, changed = threading.Event(), threading.Event()
-    origin = explorer.children[-2].children[-1]
+    origin = explorer._screen._origin
 
     def hold(change):
         if "engine, " in change["new"] and not inside.is_set():
@@ -45,6 +45,7 @@ def test_a_run_that_gave_way_says_nothing_any_more(explorer):
     first = explorer.run()
     other.join()
     first.wait()
+    assert inside.is_set()
     assert "in " in progress_of(explorer)
     assert explorer._controls.cancel.disabled
     assert explorer.result.intervention.direction == explorer.settings["direction"] == "noise"
