@@ -86,9 +86,10 @@ def test_a_run_that_ends_while_it_is_being_shown_is_told_over_when_its_result_is
     explorer._controls.progress.observe(lambda change: seen.append((change["new"], explorer.result)), "value")
 
     def end(change) -> None:
-        go.set()
-        while change["new"] and not run.finished:
-            pass
+        if change["new"]:
+            go.set()
+            while not run.finished:
+                pass
 
     explorer._screen._baselines.observe(end, "value")
     explorer._controls.metric.value = "prob"
