@@ -11,9 +11,8 @@ import pytest
 
 import patchwidgets as pw
 from patchwidgets.engine import sweep
-from patchwidgets.explorer import against, behind, gathering, neurons, saving, still, suggesting
+from patchwidgets.explorer import against, behind, gathering, neurons, saving
 from patchwidgets.explorer.multiples import Member
-from patchwidgets.explorer.worker import Deadline, Worker
 from patchwidgets.views import label_columns
 
 
@@ -255,89 +254,3 @@ def test_a_gatherer_that_raises_leaves_the_page_with_what_is_gathered(monkeypatc
     assert view.gathered == [0]
     assert sent[-1] == "gathered"
     assert len(caplog.records) == 4
-
-
-def test_waiting_ends_where_the_worker_is_closed(explorer):
-    worker, held, ended = Worker(), threading.Event(), threading.Event()
-    worker.submit(lambda: held.wait(60) and None)
-    worker.submit(lambda: None)
-
-    def wait() -> None:
-        worker.wait(Deadline(None))
-        ended.set()
-
-    in_thread(wait)
-    while not any(task._waiters for task in worker._tasks):
-        pass
-    worker.close()
-    held.set()
-    assert ended.wait(20)
-
-
-def test_no_run_begins_on_a_closed_explorer(model, monkeypatch):
-    explorer = pw.explore(model)
-    explorer.wait()
-    plan = explorer._form.plan
-
-    def closing(settings):
-        made = plan(settings)
-        explorer.close()
-        return made
-
-    monkeypatch.setattr(explorer._form, "plan", closing)
-    with pytest.raises(pw.PatchError, match="closed"):
-        explorer.run()
-    assert explorer._run is None
-
-
-def test_waiting_covers_a_change_that_is_being_acted_on(explorer, monkeypatch):
-    """The pause has ended, and its thread has not got to the worker yet."""
-    begun, go, refresh = threading.Event(), threading.Event(), explorer._refresh
-
-    def slow() -> None:
-        begun.set()
-        assert go.wait(60)
-        refresh()
-
-    explorer.run()
-    explorer.wait()
-    other = "When Jane and John went to the store, John gave a drink to"
-    monkeypatch.setattr(explorer, "_refresh", slow)
-    monkeypatch.setattr("patchwidgets.explorer.explorer._PAUSE", 0.001)
-    explorer._entry.corrupted.value = other
-    assert begun.wait(60)
-    found = []
-    waiting = in_thread(lambda: found.append(explorer.wait()))
-    waiting.join(0.2)
-    go.set()
-    waiting.join(60)
-    assert found[0].provenance["prompts"]["corrupted"] == other
-
-
-def test_a_search_for_suggestions_ends_with_the_explorer(model, monkeypatch):
-    stops = []
-
-    def found(*_args, stop=lambda: False, **_options):
-        explorer.close()
-        stops.append(stop())
-        return []
-
-    explorer = pw.explore(model)
-    explorer.wait()
-    monkeypatch.setattr(suggesting, "suggestions", found)
-    explorer._suggesting.ask(2)
-    explorer._worker._pool.shutdown(wait=True)
-    assert stops == [True]
-
-
-def test_the_still_keeps_the_last_map_whatever_closes_meanwhile(explorer, monkeypatch):
-    shown, tasks = [], []
-    for name in ("display", "update_display"):
-        monkeypatch.setattr(still, name, lambda bundle, **_: shown.append(bundle["text/html"]))
-    kept = still.Still("name", tasks.append)
-    kept.display()
-    explorer.run()
-    kept.keep(explorer.wait())
-    kept.close()
-    tasks.pop()()
-    assert all("last whole map" in page for page in shown[1:])
