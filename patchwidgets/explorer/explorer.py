@@ -64,7 +64,8 @@ class Explorer(HasShelf, w.VBox):
     "sigma": 1.5}. What nobody knows is a PatchError, and the settings stay. `intervention` is the object in use, and
     may be assigned. `shelf` lists the results that are kept.
 
-    A function that observes a trait may be called in any thread and must not wait for the Explorer.
+    A function that observes a trait may be called in any thread and must not wait for the Explorer. What it raises is
+    logged where the Explorer has set the trait.
     """
 
     result: Any = t.Instance(PatchResult, allow_none=True)
