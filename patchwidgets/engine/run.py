@@ -242,7 +242,7 @@ class Run:
         for listener in listeners:
             try:
                 listener(self, cells)
-            except Exception:
+            except (Exception, SystemExit):
                 _LOG.exception("a listener of %r failed", self)
 
 

@@ -127,40 +127,43 @@ class Against:
         if asked is None or asked[2] is not first or begun:
             return
         settings, told = asked[0], ""
-        made: Plan | None = None
+        run: Run | None = None
         try:
             given = self._translated(settings)
             told = self._told(settings, given)
             made = plan_of(self._handle, given, self._choices, self._prompts, self._sets)
+            with self._lock:
+                if self._asked is None or self._asked[2] is not first:
+                    return
+                run = self._kept.get(key_of(made)) or start_in_blocks(self._handle, made, self._prompts)
+                self._kept.put(made, settings, run)
+                self._run = run
             error = ""
         except Exception as failed:
             if not isinstance(failed, PatchError):
-                _LOG.exception("the other model's sweep could not be planned")
+                _LOG.exception("the other model's sweep could not be begun")
             error = f"On {self._handle.name}: {in_words(failed)}"
         with self._lock:
             if self._asked is None or self._asked[2] is not first:
                 return
             self.tokens.say(told)
             self.error.say(error)
-            if made is None:
-                return
-            run = self._kept.get(key_of(made)) or start_in_blocks(self._handle, made, self._prompts)
-            self._kept.put(made, settings, run)
-            self._run = run
-        run.subscribe(self._arrived)
+        if run is not None:
+            run.subscribe(self._arrived)
 
     def _arrived(self, run: Run, _cells: np.ndarray) -> None:
         """Show the other model's progress, and both maps when it is done. On that run's thread."""
         with self._lock:
             if run is not self._run or self._asked is None:
                 return
+            over = run.finished
             try:
                 if run.error is not None:
                     self.error.say(f"On {self._handle.name}: {in_words(run.error)}")
                 else:
                     self._show(self._asked[0])
             finally:
-                self.progress.say(f"B: {progress_of(run)}")
+                self.progress.say(f"B: {progress_of(run, over)}")
 
     def _show(self, settings: Settings) -> None:
         """Show both maps, in the metric of the settings."""

@@ -1,4 +1,4 @@
-"""The sweep behind a cell: parts of the model at its token, patched in the way the cell was."""
+"""Sweeps beside the map's, such as of the parts of the model at a cell's token, patched in the way the cell was."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from ..engine.handle import ModelHandle
 from ..engine.patch import check_plan
 from ..engine.plan import Plan, make_plan
+from ..engine.run import Run
+from ..engine.sweep import start
 from ..engine.values import Encode
 from ..errors import PatchError
 from ..sites import get_site
@@ -33,3 +35,13 @@ def plan_behind(
             _LOG.exception("a sweep behind a cell cannot be planned")
         return error
     return made
+
+
+def begin(handle: ModelHandle, plan: Plan, encode: Encode) -> Run | Exception:
+    """Return the run of a plan's sweep, which has begun; or why it could not begin."""
+    try:
+        return start(handle, plan, encode=encode)
+    except Exception as error:
+        if not isinstance(error, PatchError):
+            _LOG.exception("a sweep beside the map's could not be begun")
+        return error

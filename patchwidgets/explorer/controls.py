@@ -181,16 +181,19 @@ class Controls:
         """Say whether there are settings to go back or forth to."""
         self.undo.disabled, self.redo.disabled = not undo, not redo
 
-    def show(self, run: Run | None, beside: str = "") -> None:
-        """Show how far a run is, and what runs `beside` it; None shows an idle bar."""
-        running = run is not None and not run.finished
+    def show(self, run: Run | None, beside: str = "", *, over: bool = True) -> None:
+        """Show how far a run is, and what runs `beside` it; None shows an idle bar.
+
+        `over` says whether it is over, and what it gave is there.
+        """
+        running = run is not None and not over
         self.run.disabled, self.cancel.disabled = running, not running
         if run is None:
             self.bar.max, self.bar.value = 1, 0
             self.progress.say("")
             return
         self.bar.max, self.bar.value = max(1, run.total), run.done if run.total else int(run.complete)
-        self.progress.say("; ".join(filter(None, [progress_of(run), "" if run.finished else beside])))
+        self.progress.say("; ".join(filter(None, [progress_of(run, over), "" if over else beside])))
 
     def _site_changed(self, _change: object) -> None:
         """Offer the site's granularities; the one that was chosen stays where the site has it."""
@@ -244,11 +247,11 @@ def _granularities(site: str) -> list[tuple[str, tuple[str, ...]]]:
     return [(" \u00d7 ".join(_AXES.get(axis, axis) for axis in by), by) for by in SITES[site].by]
 
 
-def progress_of(run: Run) -> str:
-    """Return in words how far a run is."""
+def progress_of(run: Run, over: bool) -> str:
+    """Return in words how far a run is, or that it is `over`."""
     seconds = run.seconds
     told = f"{run.done} of {counted(run.total, 'cell')}{run.counts.removeprefix('cells')}"
-    if run.finished:
+    if over:
         how = "failed after" if run.error else "cancelled after" if run.cancelled else "in"
         return f"{told}, {how} {seconds:.1f} s"
     if run.done:

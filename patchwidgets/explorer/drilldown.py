@@ -15,13 +15,12 @@ from ..engine.handle import ModelHandle
 from ..engine.inspect import Cell, Inspection, Inspector
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..engine.sweep import start
 from ..engine.values import Encode
 from ..errors import PatchError, in_words
 from ..grid import Grid, Tokens, make_grid
 from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
-from .behind import plan_behind
+from .behind import begin, plan_behind
 from .kept import key_of
 from .lines import last_maker, note_of
 from .live import LiveMap
@@ -227,14 +226,15 @@ class Drilldown:
             now = self._opened
             if now is None or now.plan is not plan or now.cell != opened.cell:
                 return
-            if isinstance(heads, Exception):
-                self.error.say(f"Heads: {in_words(heads)}")
+            run = heads if isinstance(heads, Exception) else begin(self._handle, heads, self._encode)
+            if isinstance(run, Exception):
+                self.error.say(f"Heads: {in_words(run)}")
                 self._has_heads = False
                 self._arrange()
                 return
-            self._run = start(self._handle, heads, encode=self._encode)
-            self._follow_heads(now, position, self._run, [])
-            self._run.subscribe(self._heads_arrived)
+            self._run = run
+            self._follow_heads(now, position, run, [])
+            run.subscribe(self._heads_arrived)
 
     def _follow_heads(self, opened: Opened, position: int, run: Run, selected: list[int]) -> None:
         grid = self._heads_grid(opened)

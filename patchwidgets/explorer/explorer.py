@@ -47,6 +47,7 @@ from .text import close_all, close_looks
 from .worker import Deadline, Worker, wait_until_idle
 
 _PAUSE = 0.4
+_CLOSED = "this Explorer is closed; make another with pw.explore()."
 _LOG = logging.getLogger(__name__)
 
 
@@ -63,7 +64,8 @@ class Explorer(HasShelf, w.VBox):
     "sigma": 1.5}. What nobody knows is a PatchError, and the settings stay. `intervention` is the object in use, and
     may be assigned. `shelf` lists the results that are kept.
 
-    A function that observes a trait may be called in any thread and must not wait for the Explorer.
+    A function that observes a trait may be called in any thread and must not wait for the Explorer. What it raises is
+    logged where the Explorer has set the trait.
     """
 
     result: Any = t.Instance(PatchResult, allow_none=True)
@@ -161,8 +163,8 @@ class Explorer(HasShelf, w.VBox):
         Raises PatchError, also shown beside the field at fault, when the settings cannot be run.
         """
         if self._closed:
-            raise PatchError("this Explorer is closed; make another with pw.explore().")
-        self._pause.settle()
+            raise PatchError(_CLOSED)
+        self._pause.wait()
         self._worker.wait(Deadline(None))
         while True:
             asked = self._form.settings
@@ -176,6 +178,8 @@ class Explorer(HasShelf, w.VBox):
                     self._complain(error)
                 raise
             with self._lock:
+                if self._closed:
+                    raise PatchError(_CLOSED)
                 if asked == self._form.settings:
                     self._live = True
                     return self._start(plan, asked)
@@ -228,10 +232,11 @@ class Explorer(HasShelf, w.VBox):
                 self._closed = True
                 self._pause.drop()
                 self.cancel()
+                self._suggesting.close()
                 self._drilldown.close()
                 self._multiples.close()
                 self._drawing.close()
-                self._still.close()
+                self._guarded(self._still.close)
                 self._worker.close()
             close_all(self.children)
             close_looks(self)
@@ -251,10 +256,17 @@ class Explorer(HasShelf, w.VBox):
 
     def _publish(self, **traits: Any) -> None:
         for name, value in traits.items():
-            setattr(self, name, value)
+            self._assign(name, value)
         if traits.get("result") is not None:
             self._shelf.published()
         self._drawing.show(self.result, self._screen.cell, self._screen.others)
+
+    def _assign(self, name: str, value: Any) -> None:
+        """Set a trait; what goes wrong in a function that observes it is logged and stops nothing here."""
+        try:
+            setattr(self, name, value)
+        except Exception:
+            _LOG.exception("what observes the %s of an Explorer failed", name)
 
     def _keep_still(self, result: PatchResult | None) -> None:
         if self._run is not None and self._run.complete:
@@ -269,7 +281,7 @@ class Explorer(HasShelf, w.VBox):
         with self._lock:
             self._writing = True
             try:
-                self.settings = self._form.settings
+                self._assign("settings", self._form.settings)
             finally:
                 self._writing = False
             self._multiples.compare()
@@ -313,7 +325,7 @@ class Explorer(HasShelf, w.VBox):
         if self._pause.pending:
             self._pause.settle()
         else:
-            self._replan()
+            self._guarded(self._replan)
 
     def _refresh(self) -> None:
         """Tokenize the prompts as they are now; then offer the model's own answers, on the worker thread."""
@@ -401,15 +413,20 @@ class Explorer(HasShelf, w.VBox):
             self.run()
         except PatchError:
             return  # shown beside the field
+        except Exception as error:
+            self._failed(error)
 
     def _guarded(self, task: Callable[[], None]) -> None:
-        """Do a task and tell what went wrong with it. On the worker thread."""
+        """Do a task and tell what went wrong with it."""
         try:
             task()
         except PatchError as error:
             with self._lock:
                 self._complain(error)
         except Exception as error:
-            _LOG.exception("the Explorer could not ask the model")
-            with self._lock:
-                self._screen.error.say(in_words(error))
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        _LOG.error("the Explorer could not ask the model", exc_info=error)
+        with self._lock:
+            self._screen.error.say(in_words(error))

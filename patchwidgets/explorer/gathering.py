@@ -15,13 +15,13 @@ from ..engine.handle import ModelHandle
 from ..engine.patch import check_plan
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..engine.sweep import start
 from ..engine.values import Encode
 from ..errors import PatchError, in_words
 from ..grid import Grid
 from ..result import UNAVAILABLE, PatchResult
 from ..spelling import counted, signed
 from ..views import CopyButton
+from .behind import begin
 from .cell_pairs import place_of
 from .joint_tokens import JointTokens
 from .kept import key_of
@@ -174,25 +174,30 @@ class Gathering:
         """Start the joint sweep, if it is still wanted. On the worker thread: plans ask the model."""
         if wanted is not self._wanted:
             return
-        joint: Plan | Exception
+        joint = self._planned(plan, cells)
+        with self._lock:
+            if wanted is not self._wanted:
+                return
+            self._wanted = None
+            run = joint if isinstance(joint, Exception) else begin(self._handle, joint, self._encode)
+            if isinstance(joint, Plan) and isinstance(run, Run):
+                self._joint, self.run = joint, run
+                self._arrange()
+                run.subscribe(self._arrived)
+            elif isinstance(run, Exception):
+                self.error.say(in_words(run))
+                self._arrange()
+
+    def _planned(self, plan: Plan, cells: list[int]) -> Plan | Exception:
+        """Return the joint sweep's plan, or what is wrong with it."""
         try:
             joint = joint_plan(self._handle, plan, cells)
             check_plan(self._handle, joint, self._encode)
         except Exception as error:
             if not isinstance(error, PatchError):
                 _LOG.exception("the gathered cells could not be patched together")
-            joint = error
-        with self._lock:
-            if wanted is not self._wanted:
-                return
-            self._wanted = None
-            if isinstance(joint, Exception):
-                self.error.say(in_words(joint))
-                self._arrange()
-                return
-            self._joint, self.run = joint, start(self._handle, joint, encode=self._encode)
-            self._arrange()
-            self.run.subscribe(self._arrived)
+            return error
+        return joint
 
     def _arrived(self, run: Run, _cells: np.ndarray) -> None:
         """Show what was measured when it is whole. On the sweep's thread."""
@@ -212,11 +217,15 @@ class Gathering:
         result, plan = self.result, self._plan
         if result is None or plan is None:
             return
-        result = result.select(self._metric)
-        found = together_of(result)
-        unit = f"effect ({words.unit(self._metric)})" if found.raw else result.direction.moved
-        self.table.value = _table(self._names(), found, unit)
-        self.said.say(" ".join(told(found, plan, self._metric)))
+        try:
+            result = result.select(self._metric)
+            found = together_of(result)
+            unit = f"effect ({words.unit(self._metric)})" if found.raw else result.direction.moved
+            self.table.value = _table(self._names(), found, unit)
+            self.said.say(" ".join(told(found, plan, self._metric)))
+        except Exception as error:
+            _LOG.exception("what gathered cells do together could not be told")
+            self.error.say(in_words(error))
 
     def _code(self) -> str | None:
         result = self.result

@@ -142,6 +142,8 @@ class Pause:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._doing: list[int] = []  # The threads that do an action now.
         self._timer: threading.Timer | None = None
         self._action: Callable[[], None] | None = None
 
@@ -167,8 +169,31 @@ class Pause:
         with self._lock:
             action = self._action
             self._forget()
+            if action is not None:
+                self._doing.append(threading.get_ident())
         if action is not None:
-            action()
+            try:
+                action()
+            finally:
+                with self._lock:
+                    self._doing.remove(threading.get_ident())
+                    self._idle.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no action waits for its pause to end, nor is done in another thread."""
+        with self._lock:
+            return self._action is None and self._done_elsewhere()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Do the waiting action now, and wait for what another thread does; TimeoutError after `timeout` seconds."""
+        self.settle()
+        with self._lock:
+            if not self._idle.wait_for(self._done_elsewhere, timeout):
+                raise TimeoutError("what was changed last is not acted on yet.")
+
+    def _done_elsewhere(self) -> bool:
+        return all(thread == threading.get_ident() for thread in self._doing)
 
     def drop(self) -> None:
         """Forget the waiting action."""

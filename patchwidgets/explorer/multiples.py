@@ -242,11 +242,13 @@ class Multiples:
         with self._lock:
             if member not in self._members or member.run is not run:
                 return
-            if run.error is not None:
-                self._refuse(member, in_words(run.error))
-            if member.note:
-                member.map.view.words = {**member.map.view.words, "note": member.note}
-        self._submit(self._next)
+            try:
+                if run.error is not None:
+                    self._refuse(member, in_words(run.error))
+                if member.note:
+                    member.map.view.words = {**member.map.view.words, "note": member.note}
+            finally:
+                self._submit(self._next)
 
     def _arrange(self) -> None:
         running = not self._stopped
@@ -257,27 +259,32 @@ class Multiples:
             part.layout.display = None if shown else "none"
 
     def _sum_up(self) -> None:
-        """Count for every cell the kinds that found it, over those that are whole."""
+        """Count for every cell the kinds that found it, over those that are whole; then arrange the buttons."""
         with self._lock:
-            self._arrange()
-            kinds = [(member.plan, member.counted) for member in self._members]
-            found = [(plan, result) for plan, result in kinds if plan is not None and result is not None]
-            progress = self._progress()
-            if not found:
-                looking = "Measuring \u2026" if self._asked is not None else ""
-                none = "None of the kinds can be counted." if kinds and not progress else ""
-                self.summary.show([], label_columns("", []))
-                self.told.say(looking or progress or none)
-                return
-            least, moved = self.threshold.value, found[0][1].direction.moved
-            tally, grid = count(found, least), plan_grid(found[0][0])
-            self.summary.show(
-                grid.rows, clean_alone(grid.columns), normalized=tally.shares, effect=tally.hits,
-                patched=tally.reached, status=tally.status, marks=tally.marks, row_title=grid.row_title,
-                row_keys=grid.row_keys, col_keys=grid.links, words=tally.words(least, moved), quantity="normalized",
-                limit=1.0, state="done" if self._stopped else "running",
-            )  # fmt: skip
-            self.told.say(" ".join(filter(None, [progress, tally.summary(least, moved)])))
+            try:
+                self._count()
+            finally:
+                self._arrange()
+
+    def _count(self) -> None:
+        kinds = [(member.plan, member.counted) for member in self._members]
+        found = [(plan, result) for plan, result in kinds if plan is not None and result is not None]
+        progress = self._progress()
+        if not found:
+            looking = "Measuring \u2026" if self._asked is not None else ""
+            none = "None of the kinds can be counted." if kinds and not progress else ""
+            self.summary.show([], label_columns("", []))
+            self.told.say(looking or progress or none)
+            return
+        least, moved = self.threshold.value, found[0][1].direction.moved
+        tally, grid = count(found, least), plan_grid(found[0][0])
+        self.summary.show(
+            grid.rows, clean_alone(grid.columns), normalized=tally.shares, effect=tally.hits,
+            patched=tally.reached, status=tally.status, marks=tally.marks, row_title=grid.row_title,
+            row_keys=grid.row_keys, col_keys=grid.links, words=tally.words(least, moved), quantity="normalized",
+            limit=1.0, state="done" if self._stopped else "running",
+        )  # fmt: skip
+        self.told.say(" ".join(filter(None, [progress, tally.summary(least, moved)])))
 
     def _progress(self) -> str:
         """Return how many kinds are done and whether the next waits; "" once all are done."""

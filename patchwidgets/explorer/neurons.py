@@ -12,13 +12,12 @@ import numpy as np
 from .. import words
 from ..engine.handle import ModelHandle
 from ..engine.run import Run
-from ..engine.sweep import start
 from ..engine.values import Encode
 from ..errors import in_words
 from ..sites import get_site
 from ..views import Heatmap, label_columns
 from ..views.of_result import cells_of
-from .behind import plan_behind
+from .behind import begin, plan_behind
 from .opened import Opened
 from .text import Line
 
@@ -114,7 +113,7 @@ class Neurons:
     def _pressed(self) -> None:
         with self._lock:
             opened = self._opened
-            if opened is not None and self.run is None:
+            if opened is not None and self.run is None and not self.measure.disabled:
                 self.measure.disabled = True
                 self._submit(lambda: self._sweep(opened))
 
@@ -128,10 +127,12 @@ class Neurons:
             now = self._opened
             if now is None or now.plan is not plan or now.cell != cell:
                 return
-            if isinstance(made, Exception):
-                self.error.say(in_words(made))
+            run = made if isinstance(made, Exception) else begin(self._handle, made, self._encode)
+            if isinstance(run, Exception):
+                self.error.say(in_words(run))
                 return
-            self.run = start(self._handle, made, encode=self._encode)
+            self.error.say("")
+            self.run = run
             self._list(self.run)
             self._arrange()
             self.run.subscribe(self._arrived)
@@ -154,7 +155,7 @@ class Neurons:
         if opened is None or opened.position is None:
             return
         chosen = self._shown[self.top.selected[0]] if self.top.selected else None
-        result = run.snapshot().select(opened.metric)
+        over, result = run.finished, run.snapshot().select(opened.metric)
         cells, neurons = cells_of(result), result.data["neuron"].values
         measured = np.flatnonzero(result.data["status"].values.reshape(-1) == "measured")
         known = measured[np.isfinite(cells["effect"][measured])]
@@ -167,7 +168,7 @@ class Neurons:
             row_title="neuron", row_keys=[{"layer": layer, "neuron": i} for i in self._shown], col_keys=[{}],
             # Small beside the gap between the runs: on a scale of their own, in the metric's unit.
             quantity="effect", limit=float(np.abs(cells["effect"][best]).max(initial=0.0)) or 1.0,
-            state="done" if run.finished else "running",
+            state="done" if over else "running",
             words={
                 "title": f"Top neurons of layer {layer} at '{place}', each patched alone",
                 "unit": f"effect ({words.unit(result.metrics[0])})",

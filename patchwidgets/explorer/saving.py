@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import ipywidgets as w
 
 from ..diagram import Diagram
-from ..errors import PatchError
+from ..errors import PatchError, in_words
 from ..files import written_whole
 from ..result import PatchResult
 from ..views import CopyButton
@@ -21,6 +22,8 @@ from .saved import as_json
 from .settings import seed_of
 from .subsets import told
 from .text import Line
+
+_LOG = logging.getLogger(__name__)
 
 Settings = dict[str, Any]
 
@@ -169,8 +172,11 @@ class Saving:
         self._say(f"Writing {KINDS[name].label} \u2026", "")
         try:
             path = self.write(name)
-        except PatchError as error:
-            self._say("", str(error)[:1].upper() + str(error)[1:])
+        except Exception as error:
+            if not isinstance(error, PatchError):
+                _LOG.exception("the file could not be written")
+            told = in_words(error)
+            self._say("", told[:1].upper() + told[1:])
             return
         self._say(f"Written: {path}", "")
 

@@ -62,6 +62,7 @@ class Screen:
         self._grid: Grid | None = None
         self._selected: tuple[int, int] | None = None
         self._pairs = 0  # how many the numbers on screen are over
+        self._over = False  # whether the run is over, and what it gave is published
         self.map = LiveMap(group)
         self.error, self.warning = Line("pw-x-error"), Line("pw-x-warning")
         self._baselines, self._origin = Line(), Line("pw-x-dim")
@@ -101,7 +102,7 @@ class Screen:
                 self._drilldown.close()
             elif metric != self._metric:
                 self._drilldown.rescore(metric)
-            self.run, self.plan, self._metric = run, plan, metric
+            self.run, self.plan, self._metric, self._over = run, plan, metric, False
             self._grid = plan_grid(plan)
             self.outlining.show(bool(ordered_axes(plan.by)))
             self.gathering.show(plan, self._grid, metric)
@@ -172,6 +173,7 @@ class Screen:
 
     def _follow(self, run: Run, grid: Grid, metric: str) -> None:
         if not run.finished:
+            self._tell_progress(run)  # First: no other result is there than the one that is said to be.
             self._publish(result=None)
         if not self._chosen:
             self._publish(selection=None)
@@ -186,13 +188,13 @@ class Screen:
     def _arrived(self, run: Run, cells: np.ndarray) -> None:
         """Follow the run's progress. On the run's thread."""
         with self._lock:
-            if run is not self.run:
+            if run is not self.run or self._over:
                 return
             # Read first: what the run says of itself after this is whole, and an error it ended with is known.
-            finished = run.finished
+            self._over = run.finished
             try:
                 if run.error is None:
-                    self._take(run, finished, cells)
+                    self._take(run, self._over, cells)
                 else:
                     self.error.say(in_words(run.error))
             finally:  # Last: where the page says that a run is over, what it gave is there to be used.
@@ -206,21 +208,21 @@ class Screen:
             self._tell(result)
         elif finished:
             self._baselines.say("The run was cancelled before the clean and the corrupted run were made.")
+        grown, self._pairs = result.n > self._pairs, result.n
+        if self._chosen and (finished or grown or np.isin(self._chosen, cells).any()):
+            self._tell_chosen(result)
         if finished:
             self._publish(result=result if known else None)
             if run.complete and self.plan is not None and len(self.plan.pairs) == 1:
                 self._drilldown.prepare(self.plan)
-        grown, self._pairs = result.n > self._pairs, result.n
-        if self._chosen and (finished or grown or np.isin(self._chosen, cells).any()):
-            self._tell_chosen(result)
 
     def _tell_progress(self, run: Run) -> None:
         """Tell how far the run is, and that it shares the model while it does."""
         kind = self._claims.under_way("kinds")
         if kind is None or kind is run:
-            self._controls.show(run)
+            self._controls.show(run, over=self._over)
         else:
-            self._controls.show(run, _BESIDE)
+            self._controls.show(run, _BESIDE, over=self._over)
             kind.subscribe(self._kind_over)
 
     def _kind_over(self, kind: Run, _cells: object) -> None:

@@ -25,12 +25,16 @@ class Still:
     def __init__(self, name: str, later: Callable[[Callable[[], None]], None]) -> None:
         self._name, self._later = name, later
         self._result: PatchResult | None = None
+        self._shown: PatchResult | None = None
         self._displayed = False
 
     def display(self) -> None:
         """Put the table where outputs go now; called again, there as well."""
-        self._displayed = True
+        result = self._result
         display(self._bundle(), raw=True, display_id=self.mark)
+        self._displayed, self._shown = True, result
+        if self._result is not result:
+            self._later(self._update)
 
     def keep(self, result: PatchResult | None) -> None:
         """Take another result into what is displayed; None leaves the last one there."""
@@ -41,8 +45,10 @@ class Still:
             self._later(self._update)
 
     def close(self) -> None:
-        """Hold no result any more; what is displayed stays."""
-        self._result, self._displayed = None, False
+        """Hold no result any more; the last one stays displayed."""
+        if self._displayed and self._result is not self._shown:
+            self._update()
+        self._result, self._shown, self._displayed = None, None, False
 
     @property
     def mark(self) -> str:
@@ -50,12 +56,18 @@ class Still:
         return f"pw-x-{self._name}"
 
     def _update(self) -> None:
-        update_display(self._bundle(), raw=True, display_id=self.mark)
+        result = self._result
+        if result is not None:  # else it was closed meanwhile
+            update_display(self._bundle_of(result), raw=True, display_id=self.mark)
+            self._shown = result
 
     def _bundle(self) -> dict[str, Any]:
         """Return the table, and what the result says as plain text: a terminal prints that before the Explorer's."""
         result = self._result
         if result is None:
             return {"text/plain": "", "text/html": still_page(self.mark, _NOTHING)}
+        return self._bundle_of(result)
+
+    def _bundle_of(self, result: PatchResult) -> dict[str, Any]:
         page = still_page(self.mark, _NOTE, still_of(result))
         return {"text/plain": result.describe(), "text/html": page}

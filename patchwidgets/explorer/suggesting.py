@@ -119,18 +119,21 @@ class Suggesting:
         found: list[Suggestion] = []
         told = ""
         try:
-            found = suggestions(self._handle, clean, positions=None if position == _EVERY else [position])
+            found = suggestions(
+                self._handle, clean, positions=None if position == _EVERY else [position],
+                stop=lambda: self._asked is not asked,
+            )  # fmt: skip
         except PatchError as error:
             told = str(error)[:1].upper() + str(error)[1:]
         except Exception as error:
             _LOG.exception("corrupted prompts could not be suggested")
             told = in_words(error)
         with self._lock:
-            if asked != self._asked:
+            if asked is not self._asked:
                 return
+            self._show(found)
             self.error.say(told)
             self.told.say(_told(found))
-            self._show(found)
 
     def _show(self, found: list[Suggestion]) -> None:
         self.found = found
@@ -156,6 +159,11 @@ class Suggesting:
             pair = PromptPair(self._asked[0], one.corrupted)
             self._entry.set(pair, self._handle.tokenizer.text)
         self._entered()
+
+    def close(self) -> None:
+        """End the search that is under way."""
+        with self._lock:
+            self._asked = None
 
     def _forget(self) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from typing import Protocol
 
 from ..engine.run import Run
 from .kept import Pause
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Running(Protocol):
 
 
 class Worker:
-    """One thread that does tasks in the order they come; a task handles its own errors."""
+    """One thread that does tasks in the order they come; a task tells its own errors, what is left is logged."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patchwidgets-explorer")
@@ -50,7 +53,7 @@ class Worker:
         """Do `task` after those before it; a closed worker does nothing."""
         with self._lock:
             if not self._closed:
-                self._tasks = [*self._undone(), self._pool.submit(task)]
+                self._tasks = [*self._undone(), self._pool.submit(_logged, task)]
 
     @property
     def idle(self) -> bool:
@@ -68,11 +71,21 @@ class Worker:
     def close(self) -> None:
         """Do nothing more; the task being done now ends by itself."""
         with self._lock:
-            self._closed = True
+            self._closed, tasks = True, self._undone()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for task in tasks:
+            if task.cancelled():
+                task.set_running_or_notify_cancel()  # The pool leaves it to be told: who waits would wait for ever.
 
     def _undone(self) -> list[Future[None]]:
         return [task for task in self._tasks if not task.done()]
+
+
+def _logged(task: Callable[[], None]) -> None:
+    try:
+        task()
+    except Exception:
+        _LOG.exception("a task of an Explorer failed")
 
 
 def wait_until_idle(pause: Pause, worker: Worker, places: Sequence[Running], deadline: Deadline) -> None:
@@ -81,8 +94,8 @@ def wait_until_idle(pause: Pause, worker: Worker, places: Sequence[Running], dea
     What one of them starts is waited for as well. TimeoutError when the deadline passes.
     """
     runs: list[Run | None] = []
-    while pause.pending or not worker.idle or runs != [place.run for place in places]:
-        pause.settle()
+    while not pause.idle or not worker.idle or runs != [place.run for place in places]:
+        pause.wait(deadline.left)
         worker.wait(deadline)
         runs = [place.run for place in places]
         for run in runs:

@@ -13,7 +13,7 @@ from traitlets import Bool, Bunch, Bytes, Dict, Enum, Float, Int, List, Unicode,
 
 from ..errors import PatchError
 from ..result import STATUSES, PatchResult
-from .base import View, float_array, position
+from .base import View, float_array, logger, position
 from .columns import column_count, label_columns
 from .still import still_map
 
@@ -305,8 +305,11 @@ class Heatmap(View):
         before = self.gathered
         if not self._gatherers:
             self.gathered = places
-        for listener in self._gatherers:
-            listener(places)
+        for listener in tuple(self._gatherers):
+            try:
+                listener(places)
+            except Exception:
+                logger.exception("A listener of %s failed", type(self).__name__)
         if self.gathered == before:
             self.send_state("gathered")  # The page shows what it has gathered before it is taken.
 

@@ -10,7 +10,17 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.axe import check_accessible
 from tests.browser.harness import Lab, Theme
-from tests.browser.test_explorer import FAST, SLOW, click_cell, open_explorer, part, press, type_into
+from tests.browser.test_explorer import (
+    FREE,
+    HELD,
+    click_cell,
+    let_through,
+    open_explorer,
+    part,
+    press,
+    type_into,
+    wait_for_heads,
+)
 from tests.browser.test_page import page_html
 
 pytestmark = pytest.mark.browser
@@ -53,16 +63,17 @@ def test_every_state_of_the_explorer(lab: Lab, theme: Theme) -> None:
     type_into(field, " Mary")
     notebook.wait_for("explorer.settings['answer'] == ' Mary' and explorer._worker.idle")
 
-    notebook.kernel_exec(SLOW)
+    notebook.kernel_exec(HELD)
     press(notebook, "Run")
+    let_through(notebook, 4)
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("left")
     check("running")
-    notebook.kernel_exec(FAST)
+    notebook.kernel_exec(FREE)
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
     check("done")
 
     click_cell(notebook, ".pw-x-main", 2, 14)
-    notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run.finished")
+    wait_for_heads(notebook)
     check("a cell open")
     click_cell(notebook, ".pw-x-card:has-text('Heads writing at')", 1, 3)
     expect(part(notebook, ".pw-x-card:has-text('Attention of head')")).to_be_visible()

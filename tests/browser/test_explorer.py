@@ -19,26 +19,23 @@ OPEN = "import patchwidgets as pw\nmodel = pw.load_model({what})\nexplorer = pw.
 CLEAN = "When Lucy and Tom went to the park, Tom gave a book to"
 CORRUPTED = "When Jane and Tom went to the park, Tom gave a book to"
 
-# Makes every prompt of a batch cost time, so that a run of the small model can be watched and cancelled. It acts before
-# the last norm, of which the replay engine has a copy.
-SLOW = """
-import time, torch
-def slow(module, args):
-    if getattr(module, "name", None) == model.ln_final.name: time.sleep(0.02 * len(args[0]))
-slowed = torch.nn.modules.module.register_module_forward_pre_hook(slow)
-"""
-FAST = "slowed.remove()"
-
-# Lets so many batches of a sweep through the last norm, and holds the next one until it is let through as well. Each is
-# of one cell once the first few are known: on a fast machine one batch would be all that is left.
+# Lets so many batches of a sweep through the last norm, of which the replay engine has a copy, and holds the next one
+# until it is let through as well. Each is of one cell once the first few are known: on a fast machine one batch would
+# be all that is left.
 HELD = """
 import threading, torch
 from patchwidgets.engine.replay import waves
 wave_seconds, waves._SECONDS, waves._LAST_SECONDS = (waves._SECONDS, waves._LAST_SECONDS), 0, 0
-gate = threading.Semaphore(0)
+gate, came, passed = threading.Semaphore(0), 0, 0
 def hold(module, args):
+    global came
     if getattr(module, "name", None) == model.ln_final.name and threading.current_thread().name == "patchwidgets-sweep":
+        came += 1
         gate.acquire()
+def let_through(batches):
+    global passed
+    passed += batches
+    gate.release(batches)
 held = torch.nn.modules.module.register_module_forward_pre_hook(hold)
 """
 FREE = """
@@ -106,10 +103,17 @@ def click_cell(notebook: Notebook, view: str, row: int, col: int) -> None:
 
 
 def let_through(notebook: Notebook, least: int) -> None:
-    """Let a held sweep go on until so many cells are measured."""
+    """Let a held sweep go on until so many cells are measured; it is then held before the next batch."""
+    notebook.wait_for("came > passed")
     while notebook.kernel_eval("explorer._run.done") < least:
-        notebook.kernel_eval("gate.release()")
-        notebook.wait_for("gate._value == 0")
+        notebook.kernel_eval("let_through(1)")
+        notebook.wait_for("came > passed")
+
+
+def wait_for_heads(notebook: Notebook) -> None:
+    """Return once the heads behind the open cell are measured and all else about it is known."""
+    notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run._settled.is_set()")
+    notebook.wait_for("explorer._worker.idle")
 
 
 def table(notebook: Notebook, view: str) -> list[list[str]]:
@@ -119,7 +123,7 @@ def table(notebook: Notebook, view: str) -> list[list[str]]:
 def open_neuron(notebook: Notebook) -> None:
     """Measure the neurons behind the open cell and open the one that moves the metric the most."""
     press(notebook, "Measure each")
-    notebook.wait_for("(each := explorer._drilldown.neurons).run is not None and each.run.finished")
+    expect(part(notebook, TOP_NEURONS)).to_contain_text("were measured; these move the metric the most.")
     click_cell(notebook, TOP_NEURONS, 0, 0)
     expect(part(notebook, ".pw-x-path")).to_contain_text("neuron")
     notebook.wait_for("explorer._worker.idle")
@@ -209,7 +213,7 @@ def test_the_neurons_behind_a_cell_and_what_one_does(lab: Lab) -> None:
     press(notebook, "Run")
     notebook.wait_for("explorer.result is not None and explorer._worker.idle")
     click_cell(notebook, ".pw-x-main", 2, 14)
-    notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
+    wait_for_heads(notebook)
     open_neuron(notebook)
     notebook.kernel_exec(ALONE)
     strongest, effects = notebook.kernel_eval("(strongest, effects)")
@@ -224,19 +228,21 @@ def test_the_neurons_behind_a_cell_and_what_one_does(lab: Lab) -> None:
 def test_cancel_keeps_what_was_measured_and_the_kernel_stays_free(lab: Lab, measured: Measured) -> None:
     notebook = open_explorer(lab, height=1500)
     notebook.wait_for("explorer.settings")
-    notebook.kernel_exec(SLOW)
+    notebook.kernel_exec(HELD)
     press(notebook, "z")
     part(notebook, ".pw-x-bar select").first.select_option(index=1)
     notebook.wait_for("explorer.settings['by'] == ['layer', 'pos', 'head']")
     press(notebook, "Run")
+    let_through(notebook, 4)
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("left")
     assert notebook.kernel_eval("1 + 1") == 2
     press(notebook, "Cancel")
+    notebook.wait_for("explorer._run.cancelling")
+    notebook.kernel_exec(FREE)
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cancelled after")
     counts = notebook.kernel_eval("explorer.result.data['status'].to_series().value_counts().to_dict()")
     assert counts["pending"] > 0
     assert counts["measured"] > 0
-    notebook.kernel_exec(FAST)
     with streaming(notebook) as streamed:
         press(notebook, "Run")
         expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, expect
 from tests.browser.harness import Lab, LabServer, Notebook
 from tests.browser.reading import click_cell_of, number_of, table_of
 from tests.browser.server import wait_until
-from tests.browser.test_explorer import FAST, OPEN, SLOW, check_drawn_values, press, type_into
+from tests.browser.test_explorer import FREE, HELD, OPEN, check_drawn_values, let_through, press, type_into
 
 pytestmark = pytest.mark.browser
 
@@ -141,8 +141,9 @@ def test_a_restarted_kernel_leaves_a_picture_that_says_so(lab: Lab) -> None:
 def test_a_tab_closed_during_a_run_leaves_the_run_alone(lab: Lab, lab_server: LabServer) -> None:
     notebook = opened(lab)
     notebook.save()
-    notebook.kernel_exec(SLOW)
+    notebook.kernel_exec(HELD)
     press(notebook, "Run")
+    let_through(notebook, 4)
     notebook.page.wait_for_function(RUNNING)
     notebook.page.close()
     lab.notebooks.remove(notebook)
@@ -150,7 +151,7 @@ def test_a_tab_closed_during_a_run_leaves_the_run_alone(lab: Lab, lab_server: La
     wait_until(lambda: lab_server.request(f"api/kernels/{kernel['id']}")["execution_state"] == "idle", "the kernel", 30)
     again = lab.open_file("test.ipynb", height=1500, again=True)
     assert [each["id"] for each in lab_server.request("api/kernels")] == [kernel["id"]]
-    again.kernel_exec(FAST)
+    again.kernel_exec(FREE)
     done(root(again))
     check_drawn_values(again)
     assert again.kernel_eval("int((explorer.result.data['status'] == 'pending').sum())") == 0
@@ -163,7 +164,8 @@ def test_an_interrupt_cancels_the_run_and_the_explorer_lives(lab: Lab) -> None:
     notebook = lab.open_notebook([OPEN.format(what=""), "explorer.run().wait()"], height=1800)
     notebook.run_cell(0)
     notebook.wait_for("explorer.settings and explorer._encoded is not None and explorer._worker.idle")
-    notebook.kernel_exec(SLOW)
+    notebook.kernel_exec(HELD)
+    notebook.kernel_eval("let_through(20)")  # While a cell runs nothing else can be asked of the kernel.
     page = notebook.page
     page.evaluate(
         """() => {
@@ -173,13 +175,13 @@ def test_an_interrupt_cancels_the_run_and_the_explorer_lives(lab: Lab) -> None:
     )
     page.wait_for_function(RUNNING)
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()")
+    wait_until(lambda: notebook.outputs(1), "the interrupted cell", 60)
+    notebook.kernel_exec(FREE)
     expect(root(notebook).locator(".pw-x-progress-text")).to_contain_text("cancelled after")
-    wait_until(lambda: notebook.outputs(1), "the interrupted cell", 30)
     assert [output["ename"] for output in notebook.outputs(1)] == ["KeyboardInterrupt"]
     counts = notebook.kernel_eval("explorer.result.data['status'].to_series().value_counts().to_dict()")
     assert counts["pending"] > 0
     notebook.screenshot("life_interrupted")
-    notebook.kernel_exec(FAST)
     press(notebook, "Run")
     done(root(notebook))
     check_drawn_values(notebook)

@@ -27,6 +27,7 @@ from tests.browser.test_explorer import (
     press,
     table,
     type_into,
+    wait_for_heads,
 )
 
 pytestmark = pytest.mark.browser
@@ -116,7 +117,7 @@ def test_one_pair_in_every_state(lab: Lab) -> None:
         running(notebook, taken)
         taken.take("done")
         click_cell(notebook, ".pw-x-main", 2, 14)
-        notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
+        wait_for_heads(notebook)
         taken.take("cell")
         click_cell(notebook, ".pw-x-card:has-text('Heads writing at')", 1, 3)
         expect(part(notebook, ".pw-x-card:has-text('Attention of head')")).to_be_visible()
@@ -184,7 +185,7 @@ def test_a_dataset(lab: Lab) -> None:
         notebook.wait_for("explorer.result is not None and explorer.result.n == 32")
         click_cell(notebook, ".pw-x-main", 1, 10)
         expect(part(notebook, ".pw-dot")).to_have_count(32)
-        notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
+        wait_for_heads(notebook)
         taken.take("dataset")
 
 

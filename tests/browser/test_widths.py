@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.harness import Lab, Notebook
-from tests.browser.test_explorer import click_cell, open_explorer, part, press
+from tests.browser.test_explorer import click_cell, open_explorer, part, press, wait_for_heads
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +32,7 @@ def test_the_drilldown_has_its_share_of_the_page_and_tells_beside_its_maps(lab: 
     press(notebook, "Run")
     notebook.wait_for("explorer.result is not None and explorer._worker.idle")
     click_cell(notebook, ".pw-x-main", 2, 14)
-    notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
+    wait_for_heads(notebook)
     cards = part(notebook, ".pw-x-side > .pw-x-card:visible")
     last = cards.filter(has_text="Next token")
     whole, side, heads = (part(notebook, css).first for css in (".pw-x-main", ".pw-x-side", HEADS))
