@@ -171,6 +171,17 @@ class Traffic:
             self.foreign.append(url)
 
 
+# What an Explorer does comes in this order: a change that is paused for, a task that acts on it, a run that one starts.
+_SETTLED = """(
+    {name}._pause.idle and {name}._worker.idle and all(
+        place is None or place.run is None or place.run._settled.is_set() for place in (
+            {name}._screen, {name}._drilldown, {name}._drilldown.neurons, {name}._gathering, {name}._multiples,
+            {name}._against
+        )
+    )
+)"""
+
+
 class Notebook:
     """One open notebook: `page` is Playwright's page, cells count from 0."""
 
@@ -254,6 +265,10 @@ class Notebook:
     def wait_for(self, expression: str, seconds: float = 60) -> None:
         """Return once a Python expression is true in the kernel."""
         wait_until(lambda: self.kernel_eval(f"bool({expression})"), f"{expression} in the kernel", seconds)
+
+    def settle(self, condition: str = "True", name: str = "explorer", seconds: float = 60) -> None:
+        """Return once the Explorer of this name computes nothing more and a condition is true in the kernel."""
+        self.wait_for(f"{_SETTLED.format(name=name)} and ({condition})", seconds)
 
     def theme(self, theme: Theme) -> None:
         """Change JupyterLab's theme and wait until the page has it."""

@@ -19,7 +19,6 @@ from tests.browser.test_explorer import (
     part,
     press,
     type_into,
-    wait_for_heads,
 )
 from tests.browser.test_page import page_html
 
@@ -49,7 +48,7 @@ from IPython.display import display
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_state_of_the_explorer(lab: Lab, theme: Theme) -> None:
     notebook = open_explorer(lab, theme=theme, height=2600)
-    notebook.wait_for("explorer.settings and explorer._encoded is not None and explorer._worker.idle")
+    notebook.settle("explorer._encoded is not None")
 
     def check(state: str) -> None:
         check_accessible(notebook.page, ".pw-x-root", state)
@@ -61,7 +60,7 @@ def test_every_state_of_the_explorer(lab: Lab, theme: Theme) -> None:
     expect(part(notebook, ".pw-x-main.pw-x-stale")).to_have_css("opacity", re.compile(r"0\.4"))
     check("error")
     type_into(field, " Mary")
-    notebook.wait_for("explorer.settings['answer'] == ' Mary' and explorer._worker.idle")
+    notebook.settle("explorer.settings['answer'] == ' Mary'")
 
     notebook.kernel_exec(HELD)
     press(notebook, "Run")
@@ -73,7 +72,7 @@ def test_every_state_of_the_explorer(lab: Lab, theme: Theme) -> None:
     check("done")
 
     click_cell(notebook, ".pw-x-main", 2, 14)
-    wait_for_heads(notebook)
+    notebook.settle("explorer._drilldown.run is not None")
     check("a cell open")
     click_cell(notebook, ".pw-x-card:has-text('Heads writing at')", 1, 3)
     expect(part(notebook, ".pw-x-card:has-text('Attention of head')")).to_be_visible()

@@ -58,7 +58,7 @@ def check_table(notebook: Notebook, drawn: list[str]) -> None:
 
 def test_a_dataset_of_32_pairs(lab: Lab) -> None:
     notebook = open_explorer(lab, height=1800)
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     open_dataset(notebook)
     notebook.kernel_exec(BY_HAND)
     mean, low, high = (

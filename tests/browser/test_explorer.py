@@ -110,12 +110,6 @@ def let_through(notebook: Notebook, least: int) -> None:
         notebook.wait_for("came > passed")
 
 
-def wait_for_heads(notebook: Notebook) -> None:
-    """Return once the heads behind the open cell are measured and all else about it is known."""
-    notebook.wait_for("explorer._drilldown.run is not None and explorer._drilldown.run._settled.is_set()")
-    notebook.wait_for("explorer._worker.idle")
-
-
 def table(notebook: Notebook, view: str) -> list[list[str]]:
     return table_of(part(notebook, view).first)
 
@@ -126,7 +120,7 @@ def open_neuron(notebook: Notebook) -> None:
     expect(part(notebook, TOP_NEURONS)).to_contain_text("were measured; these move the metric the most.")
     click_cell(notebook, TOP_NEURONS, 0, 0)
     expect(part(notebook, ".pw-x-path")).to_contain_text("neuron")
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
 
 
 def check_drawn_values(notebook: Notebook, alone: tuple[int, ...] = (), of: str = "explorer.result") -> None:
@@ -199,21 +193,21 @@ def test_the_main_job(lab: Lab, measured: Measured) -> None:
     press(notebook, "Back to the cell")
     expect(attention).to_be_hidden()
 
-    notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
+    notebook.settle("explorer._drilldown.run is not None")
     with no_model_call(notebook):
         notebook.output(0).get_by_label("metric", exact=True).first.select_option(label="log-probability")
         press(notebook, "Run")
         notebook.wait_for("explorer.result is not None and explorer.result.metrics == ('logprob',)")
-        notebook.wait_for("explorer._worker.idle")
+        notebook.settle()
     check_drawn_values(notebook)
 
 
 def test_the_neurons_behind_a_cell_and_what_one_does(lab: Lab) -> None:
     notebook = open_explorer(lab, height=1800)
     press(notebook, "Run")
-    notebook.wait_for("explorer.result is not None and explorer._worker.idle")
+    notebook.settle("explorer.result is not None")
     click_cell(notebook, ".pw-x-main", 2, 14)
-    wait_for_heads(notebook)
+    notebook.settle("explorer._drilldown.run is not None")
     open_neuron(notebook)
     notebook.kernel_exec(ALONE)
     strongest, effects = notebook.kernel_eval("(strongest, effects)")

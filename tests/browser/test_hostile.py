@@ -59,7 +59,7 @@ def open_hostile(lab: Lab, width: int = 1400) -> Notebook:
     notebook = lab.open_notebook([f"tokens = {TOKENS!r}\n{MAKE}\n{AGAIN}\n{opened}", VIEWS], width=width, height=3000)
     notebook.run_cell(0)
     notebook.page.wait_for_selector(".pw-x-main .pw-heatmap canvas")
-    notebook.wait_for("explorer.settings and explorer._encoded is not None and explorer._worker.idle")
+    notebook.settle("explorer._encoded is not None")
     return notebook
 
 
@@ -74,20 +74,20 @@ def test_whatever_a_token_says_it_is_text_in_its_place(lab: Lab) -> None:
     assert all(token.strip() and token.isprintable() for token in told if token not in CLEAN)
 
     press(notebook, "Run")
-    notebook.wait_for("explorer.result is not None and explorer._worker.idle")
+    notebook.settle("explorer.result is not None")
     watched.check(ROOT, "done")
     for name in ("image", "Arabic", "turned", "zalgo", "line break", "long"):
         notebook.kernel_eval(f"explorer._screen.select(1, {1 + [*TOKENS].index(name)})")
-        notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
+        notebook.settle("explorer._drilldown.run is not None")
         watched.check(ROOT, f"a cell at {name}")
     notebook.kernel_eval("explorer._drilldown.open_head(1, 1)")
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     expect(part(notebook, ".pw-x-card:has-text('Attention of head 1.1')")).to_be_visible()
     watched.check(ROOT, "a head")
     notebook.screenshot("hostile_1400", part(notebook, ROOT))
     for index in (1, 2):
         part(notebook, ".pw-x-pills").first.locator("button").nth(index).click()
-        notebook.wait_for("explorer._worker.idle and explorer.result is not None")
+        notebook.settle("explorer.result is not None")
     watched.check(ROOT, "answers picked")
     expect(part(notebook, ".pw-shelf-line").first).to_be_visible()
     for width in (1000, 760):
@@ -105,7 +105,7 @@ def test_a_published_page_of_hostile_texts(lab: Lab, browser: Browser, tmp_path:
     """Its prompts, its columns, its code and where its numbers come from."""
     notebook = open_hostile(lab)
     press(notebook, "Run")
-    notebook.wait_for("explorer.result is not None and explorer._worker.idle")
+    notebook.settle("explorer.result is not None")
     page = tmp_path / "page.html"
     notebook.kernel_eval(f"str(explorer.to_html({str(page)!r}))")
     opened = browser.new_page(viewport={"width": 1180, "height": 1400})
@@ -136,7 +136,7 @@ def check_code(notebook: Notebook, printed: str) -> None:
 
 def test_ten_thousand_characters_are_refused_in_words_at_once(lab: Lab) -> None:
     notebook = open_explorer(lab, height=1500)
-    notebook.wait_for("explorer.settings and explorer._worker.idle")
+    notebook.settle("explorer.settings")
     watched = Watched(notebook.page)
     field = part(notebook, ".pw-x-row input").first
     before = field.input_value()

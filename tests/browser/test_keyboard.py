@@ -70,7 +70,7 @@ def test_the_main_job_by_keyboard(lab: Lab) -> None:
     notebook.page.wait_for_selector(".pw-x-main .pw-heatmap canvas")
     keys = notebook.page.keyboard
     notebook.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    notebook.wait_for("explorer.settings and explorer._worker.idle")
+    notebook.settle("explorer.settings")
 
     for name, text in (("clean", CLEAN), ("corrupted", CORRUPTED)):
         go_to(notebook, f".pw-x-row:has(.pw-x-{name}) input")
@@ -78,7 +78,7 @@ def test_the_main_job_by_keyboard(lab: Lab) -> None:
         keys.type(text, delay=5)
     # Until the names of both prompts are offered, the buttons may be made anew under the keys.
     expect(part(notebook, ".pw-x-pills").nth(1).get_by_role("button", name="Jane")).to_be_visible()
-    notebook.wait_for("explorer._pause.idle and explorer._worker.idle")
+    notebook.settle()
     for nth, name in ((1, "Lucy"), (2, "Jane")):
         pill = part(notebook, ".pw-x-pills").nth(nth - 1).get_by_role("button", name=name)
         expect(pill).to_be_visible()

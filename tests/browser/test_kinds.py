@@ -73,7 +73,7 @@ def value_at(notebook: Notebook, card: int, key: str) -> float:
 
 def test_every_corruption_kind_side_by_side(lab: Lab) -> None:
     notebook = open_explorer(lab, height=2600)
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     press(notebook, "Run every corruption kind")
     told = part(notebook, ".pw-x-kinds > .pw-x-bar")
     expect(told).to_contain_text("Cells found by 5 kinds at |recovered| \u2265 0.3")
@@ -102,13 +102,13 @@ def test_every_corruption_kind_side_by_side(lab: Lab) -> None:
 
 def test_a_prompt_of_facts_has_kinds_of_its_own(lab: Lab) -> None:
     notebook = open_explorer(lab, height=2600)
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     part(notebook, ".pw-x-head select").last.select_option(label="Capitals")
-    notebook.wait_for("explorer.settings['clean'] == 'The capital of France is' and explorer._worker.idle")
+    notebook.settle("explorer.settings['clean'] == 'The capital of France is'")
     press(notebook, "Run every corruption kind")
     told = part(notebook, ".pw-x-kinds > .pw-x-bar")
     expect(told).to_contain_text("Cells found by")
-    notebook.wait_for("explorer._worker.idle and explorer._multiples._stopped")
+    notebook.settle("explorer._multiples._stopped")
     maps, hits, reached = by_hand(notebook, TOKENS_BY_HAND)
     cards = part(notebook, ".pw-x-multiples > .pw-x-card")
     expect(cards).to_have_count(len(maps))

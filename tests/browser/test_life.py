@@ -30,7 +30,7 @@ def opened(lab: Lab, *more: str, height: int = 1500) -> Notebook:
         notebook.run_cell(cell)
     notebook.page.set_default_timeout(60_000)
     expect(root(notebook).locator(".pw-x-main .pw-heatmap canvas").first).to_be_visible()
-    notebook.wait_for("explorer.settings and explorer._encoded is not None and explorer._worker.idle")
+    notebook.settle("explorer._encoded is not None")
     return notebook
 
 
@@ -53,7 +53,7 @@ def restart(notebook: Notebook) -> None:
 
 def test_two_explorers_do_not_know_of_each_other(lab: Lab) -> None:
     notebook = opened(lab, "other = pw.explore(model)\nother", height=2400)
-    notebook.wait_for("other._encoded is not None and other._worker.idle")
+    notebook.settle("other._encoded is not None", name="other")
     first, second = root(notebook), root(notebook, 1)
     before = pixels(second), notebook.kernel_eval("other.settings")
     type_into(first.locator(".pw-x-row input").first, CLEAN)
@@ -78,7 +78,7 @@ def test_two_views_of_one_explorer_follow_each_other(lab: Lab) -> None:
     first, second = root(notebook), root(notebook, 1)
     type_into(second.locator(".pw-x-row input").first, CLEAN)
     expect(first.locator(".pw-x-row input").first).to_have_value(CLEAN)
-    notebook.wait_for("explorer.settings['clean'].startswith('When Lucy') and explorer._worker.idle")
+    notebook.settle("explorer.settings['clean'].startswith('When Lucy')")
     press(notebook, "Run")
     for view in (first, second):
         done(view)
@@ -163,7 +163,7 @@ def test_a_tab_closed_during_a_run_leaves_the_run_alone(lab: Lab, lab_server: La
 def test_an_interrupt_cancels_the_run_and_the_explorer_lives(lab: Lab) -> None:
     notebook = lab.open_notebook([OPEN.format(what=""), "explorer.run().wait()"], height=1800)
     notebook.run_cell(0)
-    notebook.wait_for("explorer.settings and explorer._encoded is not None and explorer._worker.idle")
+    notebook.settle("explorer._encoded is not None")
     notebook.kernel_exec(HELD)
     notebook.kernel_eval("let_through(20)")  # While a cell runs nothing else can be asked of the kernel.
     page = notebook.page
@@ -196,7 +196,7 @@ def table_left(place: Locator) -> np.ndarray:
 def test_a_saved_notebook_opened_again_shows_what_was_there(lab: Lab) -> None:
     notebook = lab.open_notebook([OPEN.format(what=""), MAP], height=1500)
     notebook.run_cell(0)
-    notebook.wait_for("explorer.settings and explorer._encoded is not None and explorer._worker.idle")
+    notebook.settle("explorer._encoded is not None")
     press(notebook, "Run")
     done(root(notebook))
     notebook.run_cell(1)

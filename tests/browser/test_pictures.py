@@ -27,7 +27,6 @@ from tests.browser.test_explorer import (
     press,
     table,
     type_into,
-    wait_for_heads,
 )
 
 pytestmark = pytest.mark.browser
@@ -105,7 +104,7 @@ def album(notebook: Notebook) -> Iterator[Album]:
 
 def test_one_pair_in_every_state(lab: Lab) -> None:
     notebook = open_explorer(lab, height=HEIGHT)
-    notebook.wait_for("explorer.settings and explorer._encoded is not None and explorer._worker.idle")
+    notebook.settle("explorer._encoded is not None")
     with album(notebook) as taken:
         taken.take("empty")
         field = part(notebook, ".pw-x-choice input").first
@@ -113,15 +112,15 @@ def test_one_pair_in_every_state(lab: Lab) -> None:
         expect(part(notebook, ".pw-x-prompts > .pw-x-error").first).to_contain_text("<b>")
         taken.take("error")
         type_into(field, " Mary")
-        notebook.wait_for("explorer.settings['answer'] == ' Mary' and explorer._worker.idle")
+        notebook.settle("explorer.settings['answer'] == ' Mary'")
         running(notebook, taken)
         taken.take("done")
         click_cell(notebook, ".pw-x-main", 2, 14)
-        wait_for_heads(notebook)
+        notebook.settle("explorer._drilldown.run is not None")
         taken.take("cell")
         click_cell(notebook, ".pw-x-card:has-text('Heads writing at')", 1, 3)
         expect(part(notebook, ".pw-x-card:has-text('Attention of head')")).to_be_visible()
-        notebook.wait_for("explorer._worker.idle")
+        notebook.settle()
         taken.take("head")
         press(notebook, "Back to the cell")
         open_neuron(notebook)
@@ -133,7 +132,7 @@ def test_one_pair_in_every_state(lab: Lab) -> None:
         for name in ("Compare run 4 as A", "Compare run 3 as B"):
             notebook.output(0).get_by_role("button", name=re.compile(f"^{name}")).click()
         expect(part(notebook, ".pw-x-maps .pw-heatmap:visible")).to_have_count(2)
-        notebook.wait_for("explorer._worker.idle")
+        notebook.settle()
         cells = [text for row in table(notebook, ".pw-x-maps > :nth-child(1)") for text in row]
         assert "0.52 sufficient only" in cells
         taken.take("beside", ".pw-x-shelf")
@@ -162,22 +161,22 @@ def running(notebook: Notebook, taken: Album) -> None:
     finally:
         notebook.kernel_exec(FREE)
     expect(part(notebook, ".pw-x-progress-text")).to_contain_text("cells, in")
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
 
 
 def test_small_multiples(lab: Lab) -> None:
     notebook = open_explorer(lab, height=HEIGHT)
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     with album(notebook) as taken:
         press(notebook, "Run every corruption kind")
         expect(part(notebook, ".pw-x-kinds > .pw-x-bar")).to_contain_text("Cells found by 5 kinds")
-        notebook.wait_for("explorer._worker.idle")
+        notebook.settle()
         taken.take("kinds", ".pw-x-kinds")
 
 
 def test_a_dataset(lab: Lab) -> None:
     notebook = open_explorer(lab, height=HEIGHT)
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     with album(notebook) as taken:
         part(notebook, ".pw-x-many select").select_option("IOI, ABA")
         expect(part(notebook, ".pw-x-prompts")).to_contain_text("32 pairs, 32 of them answered rightly")
@@ -185,7 +184,7 @@ def test_a_dataset(lab: Lab) -> None:
         notebook.wait_for("explorer.result is not None and explorer.result.n == 32")
         click_cell(notebook, ".pw-x-main", 1, 10)
         expect(part(notebook, ".pw-dot")).to_have_count(32)
-        wait_for_heads(notebook)
+        notebook.settle("explorer._drilldown.run is not None")
         taken.take("dataset")
 
 

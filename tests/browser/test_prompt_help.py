@@ -88,7 +88,7 @@ def test_two_models_side_by_side(lab: Lab, look: dict[str, object]) -> None:
     notebook = lab.open_notebook([AGAINST], height=3000, **look)
     notebook.run_cell(0)
     notebook.page.wait_for_selector(".pw-x-main .pw-heatmap canvas")
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     press(notebook, "Run")
     maps = part(notebook, ".pw-x-against .pw-heatmap canvas")
     expect(maps.first).to_be_visible()

@@ -24,7 +24,7 @@ def button(notebook: Notebook, name: str) -> None:
 
 def run_both(notebook: Notebook) -> None:
     """Run the demo denoised, then noised."""
-    notebook.wait_for("explorer.settings and explorer._encoded is not None and explorer._worker.idle")
+    notebook.settle("explorer._encoded is not None")
     press(notebook, "Run")
     expect(part(notebook, ".pw-shelf-line")).to_have_count(1)
     press(notebook, "Noise")

@@ -68,7 +68,7 @@ def test_prompts_of_unequal_length_are_aligned_by_hand(lab: Lab) -> None:
     click_cell(notebook, ".pw-x-card:has-text('Heads writing at')", 0, 1)
     attention = part(notebook, ".pw-x-card:has-text('Attention of head 0.1')")
     expect(attention).to_contain_text("patched: head 0.1")
-    notebook.wait_for("explorer._drilldown._seen is not None and explorer._worker.idle")
+    notebook.settle("explorer._drilldown._seen is not None")
     check_drawn_attention(notebook, attention)
     shown = (
         part(notebook, ".pw-x-card:has-text('Next token') .pw-predicted")

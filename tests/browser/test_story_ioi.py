@@ -77,7 +77,7 @@ def choose_answers(notebook: Notebook) -> None:
     pills = part(notebook, ".pw-x-pills")
     pills.nth(0).get_by_role("button", name="\u00b7Mary").click()
     pills.nth(1).get_by_role("button", name="\u00b7Anna").click()
-    notebook.wait_for("explorer.settings['foil'] is not None and explorer._worker.idle", seconds=60)
+    notebook.settle("explorer.settings['foil'] is not None")
 
 
 def open_the_cell(notebook: Notebook, measured: Measured) -> None:
@@ -155,13 +155,13 @@ def of_a_cell(line: list[str]) -> bool:
 
 def another_metric_asks_nothing(notebook: Notebook) -> None:
     """Another metric, and Run once more: the map and the panel have other numbers, and the model is not asked."""
-    notebook.wait_for("explorer._worker.idle and explorer._drilldown.run.finished")
+    notebook.settle("explorer._drilldown.run is not None")
     before = table(notebook, ".pw-x-main > :first-child")
     with no_model_call(notebook):
         notebook.output(0).get_by_label("metric", exact=True).first.select_option(label="probability")
         notebook.wait_for("explorer.result is not None and explorer.result.metrics == ('prob',)")
         press(notebook, "Run")
-        notebook.wait_for("explorer._worker.idle and explorer._run.finished")
+        notebook.settle()
         after = table(notebook, ".pw-x-main > :first-child")
     assert after != before
     check_drawn_values(notebook)

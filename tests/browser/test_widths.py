@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.harness import Lab, Notebook
-from tests.browser.test_explorer import click_cell, open_explorer, part, press, wait_for_heads
+from tests.browser.test_explorer import click_cell, open_explorer, part, press
 
 pytestmark = pytest.mark.browser
 
@@ -28,11 +28,11 @@ def widen(notebook: Notebook, width: int) -> None:
 
 def test_the_drilldown_has_its_share_of_the_page_and_tells_beside_its_maps(lab: Lab) -> None:
     notebook = open_explorer(lab, height=2600)
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     press(notebook, "Run")
-    notebook.wait_for("explorer.result is not None and explorer._worker.idle")
+    notebook.settle("explorer.result is not None")
     click_cell(notebook, ".pw-x-main", 2, 14)
-    wait_for_heads(notebook)
+    notebook.settle("explorer._drilldown.run is not None")
     cards = part(notebook, ".pw-x-side > .pw-x-card:visible")
     last = cards.filter(has_text="Next token")
     whole, side, heads = (part(notebook, css).first for css in (".pw-x-main", ".pw-x-side", HEADS))
@@ -50,9 +50,9 @@ def test_the_drilldown_has_its_share_of_the_page_and_tells_beside_its_maps(lab: 
 
 def test_the_drawn_experiment_is_whole_or_scrolls_in_its_box(lab: Lab) -> None:
     notebook = open_explorer(lab, height=2600)
-    notebook.wait_for("explorer._worker.idle")
+    notebook.settle()
     press(notebook, "Run")
-    notebook.wait_for("explorer.result is not None and explorer._worker.idle")
+    notebook.settle("explorer.result is not None")
     notebook.output(0).get_by_role("button", name="Draw the experiment").click()
     drawing, around = part(notebook, ".pw-x-drawing svg"), part(notebook, ".pw-x-drawing .widget-html-content").last
     drawing.wait_for()
