@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ..errors import PatchError
 from ..result import MEASURED, PENDING, PatchResult
 
 Listener = Callable[["Run", np.ndarray], None]
@@ -68,8 +69,8 @@ class Run:
 
     def start(self) -> Run:
         """Start the thread and return the run."""
-        _RUNNING.add(self)
         self._thread.start()
+        _RUNNING.add(self)
         return self
 
     @property
@@ -158,13 +159,12 @@ class Run:
         """Return the result when the sweep ends; after `cancel`, the partial one.
 
         Raises what went wrong while running, and TimeoutError after `timeout` seconds. KeyboardInterrupt cancels the
-        sweep and is raised again. At a terminal a progress bar is shown.
+        sweep and is raised again. At a terminal a progress bar is shown. A listener that waits has the result once the
+        run is finished; before that it would wait for itself, which is a PatchError.
         """
         try:
-            if sys.stderr is not None and sys.stderr.isatty():
-                self._wait_with_bar(timeout)
-            elif not self._settled.wait(timeout):
-                raise TimeoutError(f"the sweep has measured {self._told} and goes on.")
+            if not self._is_listening():
+                self._wait_for_the_end(timeout)
         except KeyboardInterrupt:
             self.cancel()
             raise
@@ -177,18 +177,20 @@ class Run:
 
     def __iter__(self) -> Iterator[PatchResult]:
         seen = 0
+        self._is_listening()
         while True:
             try:
                 with self._changed:
                     while self._news == seen and not self._over:
                         self._changed.wait()
                     last, seen = self._over, self._news
+                result = None if last else self.snapshot()
             except KeyboardInterrupt:
                 self.cancel()
                 raise
-            if last:
+            if result is None:
                 break
-            yield self.snapshot()
+            yield result
         yield self.wait()
 
     def __await__(self) -> Generator[Any, None, PatchResult]:
@@ -211,9 +213,23 @@ class Run:
     def _told(self) -> str:
         return f"{self._done} of {self.total} {self.counts}"
 
+    def _is_listening(self) -> bool:
+        """Return whether a listener asks, told by the sweep's thread; PatchError while that has more to measure."""
+        if threading.current_thread() is not self._thread:
+            return False
+        if not self._over:
+            raise PatchError("a listener cannot wait for the sweep that calls it; take run.snapshot().")
+        return True
+
     def _quiet_wait(self) -> PatchResult:
         self._settled.wait()
         return self.wait()
+
+    def _wait_for_the_end(self, timeout: float | None) -> None:
+        if sys.stderr is not None and sys.stderr.isatty():
+            self._wait_with_bar(timeout)
+        elif not self._settled.wait(timeout):
+            raise TimeoutError(f"the sweep has measured {self._told} and goes on.")
 
     def _wait_with_bar(self, timeout: float | None) -> None:
         with tqdm(total=self.total, unit="cell", initial=self._done) as bar:
@@ -238,11 +254,16 @@ class Run:
         self._settled.set()
 
     def _tell(self, listeners: list[Listener], cells: np.ndarray) -> None:
-        """Call the listeners; one that raises is logged and harms neither the sweep nor the others."""
+        """Call the listeners; one that raises is logged and harms neither the sweep nor the others.
+
+        In the sweep's thread that goes for SystemExit and the like too: nobody would hear of it there.
+        """
         for listener in listeners:
             try:
                 listener(self, cells)
-            except (Exception, SystemExit):
+            except BaseException as error:
+                if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+                    raise
                 _LOG.exception("a listener of %r failed", self)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import signal
 import sys
@@ -14,6 +15,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from patchwidgets.engine import run as running
 from patchwidgets.engine.patch import patch
 from patchwidgets.engine.run import Run
+from patchwidgets.errors import PatchError
+from patchwidgets.result import PatchResult
 from tests import models
 from tests.engine.stepping import PATIENCE, Brake
 
@@ -167,6 +170,69 @@ def test_a_listener_that_raises_harms_nobody(gpt2: TransformerBridge, caplog: py
     assert sum(told) == 12
     assert (result.data["status"] == "measured").all()
     assert "a listener broke" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
+def test_a_listener_that_would_end_its_thread_harms_nobody(
+    gpt2: TransformerBridge, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
+    told = []
+
+    def fail(run: Run, cells: np.ndarray) -> None:
+        raise error
+
+    with Brake(gpt2.blocks[0]) as brake:
+        run = start(gpt2)
+        brake.arrive()
+        run.subscribe(fail)
+        run.subscribe(lambda run, cells: told.append((len(cells), run.finished)))
+    result = run.wait(PATIENCE)
+    assert (run.complete, run.done) == (True, 12)
+    assert (result.data["status"] == "measured").all()
+    assert told[-1] == (0, True)
+    assert error.__name__ in caplog.text
+    with pytest.raises(error):  # In the caller's own thread it is the caller's.
+        run.subscribe(fail)
+
+
+def test_a_listener_may_wait_at_the_end_and_not_before(gpt2: TransformerBridge) -> None:
+    found: list[object] = []
+
+    def waiting(run: Run, cells: np.ndarray) -> None:
+        for ask in (lambda: run.wait(PATIENCE), lambda: list(run)[-1]):
+            try:
+                found.append(ask())
+            except PatchError as error:
+                assert not run.finished
+                found.append(str(error))
+
+    with Brake(gpt2.blocks[0]) as brake:
+        run = start(gpt2)
+        brake.arrive()
+        run.subscribe(waiting)
+    result = run.wait(PATIENCE)
+    assert set(found[:-2]) == {"a listener cannot wait for the sweep that calls it; take run.snapshot()."}
+    for each in found[-2:]:
+        assert isinstance(each, PatchResult)
+        assert each.data.identical(result.data)
+
+
+def test_keyboard_interrupt_while_a_partial_result_is_made_cancels(
+    gpt2: TransformerBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> PatchResult:
+        raise KeyboardInterrupt
+
+    with Brake(gpt2.blocks[0]) as brake:
+        run = start(gpt2)
+        brake.step()
+        with monkeypatch.context() as replaced:
+            replaced.setattr(run, "snapshot", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                next(iter(run))
+        assert run.cancelling
+    run.wait(PATIENCE)
+    assert run.cancelled
 
 
 def test_the_time_stands_still_when_the_sweep_has_ended(gpt2: TransformerBridge) -> None:
