@@ -56,7 +56,7 @@ class Journal:
     """The journal of one sweep, locked for it alone until `close`; the lock goes with the process, however that ends.
 
     Attributes:
-        cells: the cells that are in it, [record].
+        cells: the cells that are in it, each once, [record].
         values: their metrics, [metric, item, record].
         controls, worst: the sweep's self-check as it stood after the last of them.
         trouble: why nothing more is written, in words; None while all is well.
@@ -180,11 +180,14 @@ class Journal:
         return records[:count]
 
     def _take(self, records: np.ndarray, start: int) -> None:
+        self._size = start + records.nbytes
+        # A sweep that does not trust its replayed cells writes them again: what came last counts.
+        last = len(records) - 1 - np.unique(records["cell"][::-1], return_index=True)[1]
+        records = records[np.sort(last)]
         self.cells: np.ndarray = records["cell"].astype(np.int64)
         self.values: np.ndarray = np.moveaxis(records["values"], 0, -1).astype(np.float64)
         self.controls = int(records["controls"][-1]) if len(records) else 0
         self.worst = float(records["worst"][-1]) if len(records) else 0.0
-        self._size = start + records.nbytes
         self._file.truncate(self._size)
         self._file.seek(self._size)
 

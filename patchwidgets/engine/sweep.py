@@ -58,7 +58,12 @@ def launch(sweep: Sweep, resume: object = None) -> Run:
     """Start the sweep in a thread of its own."""
     if resume is not None:
         sweep.journal = open_journal(resume, sweep.handle, sweep.plan, sweep.origin, len(sweep.scorer.items))
-    return as_run(sweep).start()
+    try:
+        return as_run(sweep).start()
+    except BaseException:
+        if sweep.journal is not None:
+            sweep.journal.close()
+        raise
 
 
 def as_run(sweep: Sweep) -> Run:
