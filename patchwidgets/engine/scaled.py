@@ -177,7 +177,9 @@ class _Desk:
         for shard in shards:
             self._hand_out(shard)
         while self.out and not self.run.cancelling:
-            done, _ = wait(self.out, timeout=_ASK_SECONDS, return_when=FIRST_COMPLETED)
+            wait(self.out, timeout=_ASK_SECONDS, return_when=FIRST_COMPLETED)
+            # Asked one by one: `wait` never returns those that an executor which is shut down cancels.
+            done = [future for future in self.out if future.done()]
             back = sorted(((self.out.pop(future), future) for future in done), key=lambda each: each[0].number)
             lost = []
             for shard, future in back:

@@ -14,6 +14,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -397,6 +398,19 @@ def test_an_executor_that_is_shut_down(model: Any) -> None:
     executor.shutdown()
     with pytest.raises(PatchError, match=r"the ThreadPoolExecutor takes no more work \(RuntimeError: cannot schedule"):
         pw.patch(model, SEVEN, "z", executor=executor).wait()
+
+
+def test_an_executor_that_is_shut_down_meanwhile(model: Any) -> None:
+    """It cancels what waits, and tells nobody."""
+    executor, gate = ThreadPoolExecutor(1), threading.Event()
+    executor.submit(gate.wait, PATIENCE)
+    run = pw.patch(model, SEVEN, "z", by=BY, executor=executor)
+    while not executor._work_queue.qsize():
+        time.sleep(0.005)
+    executor.shutdown(wait=False, cancel_futures=True)
+    gate.set()
+    with pytest.raises(PatchError, match="the ThreadPoolExecutor takes no more work"):
+        run.wait(PATIENCE)
 
 
 def test_threads_of_this_process_are_workers_too(model: Any) -> None:
