@@ -7,17 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..metrics import tolerance
 from ..prompts import EncodedPair
+from .baseline import RUNS, record
+from .gate import Disturbed, Stop, Stopped, undisturbed
 from .handle import ModelHandle
 from .measuring import Check
 from .plan import Plan
 from .run import Run
-from .shards import by_pairs
+from .shards import by_pairs, glance_of
 from .sweep import Sweep, as_run, start
 from .values import Encode
 
 _FIRST = 4
 """How many pairs the first block has; every further one as many as those before it."""
+_AT_ONCE = 32
+"""Of so many texts the plain runs are made again at once."""
 
 
 def start_in_blocks(handle: ModelHandle, plan: Plan, encode: Encode) -> Run:
@@ -43,6 +48,31 @@ def block_ends(pairs: int) -> list[int]:
     return [pairs] if pairs <= _FIRST else [*ends, pairs]
 
 
+class _Block(Sweep):
+    """The sweep of some of the pairs. `glance` is what `glance_of` says of its plain runs."""
+
+    glance: np.ndarray
+
+    def _begin(self, run: Run) -> None:
+        super()._begin(run)
+        self.glance = glance_of(self.baseline, self.lanes)
+
+    def check_unchanged(self, stop: Stop) -> None:
+        """Make the plain runs again; Disturbed where they are others, Stopped when `stop` says so meanwhile."""
+        for at in range(0, len(self.lanes), _AT_ONCE):
+            undisturbed(self.handle.lock, lambda some=slice(at, at + _AT_ONCE): self._compare(some, stop))
+
+    def _compare(self, some: slice, stop: Stop) -> None:
+        lanes, expected = self.lanes[some], self.glance[some]
+        rows = [(lane, run) for lane in lanes for run in RUNS]
+        found = glance_of(record(self.handle, rows, twice=lambda row: False, stop=stop), lanes)
+        if not (np.abs(found - expected) <= tolerance(self.handle.dtype, float(np.abs(expected).max()))).all():
+            raise Disturbed(
+                "the model was changed between the pairs of the dataset: those measured first give other logits now. "
+                "Run the sweep again."
+            )
+
+
 class BlockRun(Run):
     """The run of a sweep in blocks; `total` counts every cell once for every pair."""
 
@@ -61,13 +91,13 @@ class BlockRun(Run):
         super().cancel()
         self._now.cancel()
 
-    def _part(self, pairs: tuple[EncodedPair, ...]) -> tuple[Sweep, Run]:
+    def _part(self, pairs: tuple[EncodedPair, ...]) -> tuple[_Block, Run]:
         """Return the sweep of some of the pairs, and what it measures into."""
-        sweep = Sweep(self._handle, replace(self._plan, pairs=pairs), None, self._encode, None, None)
+        sweep = _Block(self._handle, replace(self._plan, pairs=pairs), None, self._encode, None, None)
         return sweep, as_run(sweep)
 
     def _measure(self) -> None:
-        known: tuple[Sweep, Run] | None = None
+        known: tuple[_Block, Run] | None = None
         for begin, end in zip([0, *self._ends], self._ends, strict=False):
             sweep, part = self._part(self._plan.pairs[begin:end])
             self._now = part
@@ -78,9 +108,17 @@ class BlockRun(Run):
                 self._show(part)
             part.subscribe(lambda each, cells, since=(begin, end): self._arrived(each, cells, *since))
             sweep.work(part)
+            if known is None:
+                self._show(part)  # With what there is to warn of.
             if part.stopped or part.done < part.total:
                 self.stopped = True
                 return
+            if known is not None:
+                try:
+                    known[0].check_unchanged(lambda: self.cancelled)
+                except Stopped:
+                    self.stopped = True
+                    return
             known = (sweep, part) if known is None else self._together(known, (sweep, part), end)
             self._show(known[1])
             self._advance(np.empty(0, dtype=np.int64), end * len(self._plan.order))
@@ -102,11 +140,12 @@ class BlockRun(Run):
         with self._changed:
             self._shown, self.patched, self.status, self.warning = run, run.patched, run.status, run.warning
 
-    def _together(self, first: tuple[Sweep, Run], second: tuple[Sweep, Run], end: int) -> tuple[Sweep, Run]:
+    def _together(self, first: tuple[_Block, Run], second: tuple[_Block, Run], end: int) -> tuple[_Block, Run]:
         """Return two blocks that are done as one over the pairs of both."""
         sweep, run = self._part(self._plan.pairs[:end])
         (one, before), (other, after) = first, second
         sweep.plain = np.concatenate([one.plain, other.plain], 1)
+        sweep.glance = np.concatenate([one.glance, other.glance])
         hooked = one if one.why_hooked else other
         sweep.check = both_checks(one.check, other.check)
         sweep.engine, sweep.why_hooked = hooked.engine, hooked.why_hooked
@@ -116,7 +155,7 @@ class BlockRun(Run):
         run.warning = sweep.gap_warning()
         for block, part in (first, second):
             told = (part.warning or "").removeprefix(block.gap_warning() or "").strip()
-            if told:
+            if told and told not in (run.warning or ""):
                 run.warn(told)
         return sweep, run
 

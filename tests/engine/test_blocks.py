@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.datasets import Dataset
@@ -13,10 +14,15 @@ from patchwidgets.engine.blocks import BlockRun, block_ends, start_in_blocks
 from patchwidgets.engine.handle import handle_of
 from patchwidgets.engine.patch import encode, patch
 from patchwidgets.engine.plan import Plan, make_plan
+from patchwidgets.engine.replay import waves
+from patchwidgets.engine.replay.engine import Replay
+from patchwidgets.engine.run import Run
+from patchwidgets.errors import PatchError
 from patchwidgets.interventions import Intervention, Mean, Noise, Patch
 from patchwidgets.metrics import get_metrics
 from patchwidgets.prompts import PromptPair
 from patchwidgets.sites import get_site
+from tests import models
 from tests.engine.stepping import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:the two runs hardly differ")
@@ -137,3 +143,65 @@ def test_what_fails_in_a_later_block_is_raised(gpt2: TransformerBridge) -> None:
     finally:
         hook.remove()
     assert run.snapshot().n == 4
+
+
+def _in_place(model: TransformerBridge) -> None:
+    model.blocks[1].mlp.out.original_component.weight.data.mul_(3)
+
+
+def _hooked(model: TransformerBridge) -> None:
+    model.add_hook("blocks.1.hook_resid_pre", lambda activation, hook: activation * 1.3)
+
+
+def _one_token(model: TransformerBridge) -> None:
+    """Of the fourth pair alone."""
+    model.embed.original_component.weight.data[models.WORDS.index("w29")] *= 2
+
+
+@pytest.mark.parametrize("change", [_in_place, _hooked, _one_token])
+def test_pairs_of_two_models_are_not_put_together(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is changed when the first block is done, and before the second begins."""
+    model, show, shown = models.bridge("gpt2"), BlockRun._show, []
+
+    def changing(run: BlockRun, part: Run) -> None:
+        show(run, part)
+        if part.done == part.total and not shown:
+            shown.append(part.snapshot())
+            change(model)
+
+    run = BlockRun(handle_of(model), plan_of(model, DATA, "resid_pre"), nothing, [4, 8, 11])
+    monkeypatch.setattr(BlockRun, "_show", changing)
+    with pytest.raises(PatchError, match="the model was changed between the pairs of the dataset"):
+        run.start().wait(PATIENCE)
+    assert (run.complete, run.snapshot().n) == (False, 4)
+    assert run.snapshot().data.identical(shown[0].data)
+
+
+def test_what_there_is_to_warn_of_is_told_of_a_first_block_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two answers are one to the model."""
+    monkeypatch.setattr(waves, "_SECONDS", 0)
+    monkeypatch.setattr(waves, "_LAST_SECONDS", 0)
+    model = models.bridge("gpt2")
+    weight = model.unembed.original_component.weight.data
+    weight[models.WORDS.index("w2")] = weight[models.WORDS.index("w5")]
+    run = BlockRun(handle_of(model), plan_of(model, DATA, "resid_pre"), nothing, [4, 11])
+    run.subscribe(lambda each, cells: each.cancel() if each.done else None)
+    with pytest.warns(UserWarning, match="the two runs hardly differ: logit_diff is 0 clean and 0 corrupted"):
+        found = run.start().wait(PATIENCE)
+    assert run.cancelled
+    assert (found.data["status"] == "pending").any()
+
+
+def test_what_every_block_warns_of_is_told_once(gpt2: TransformerBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay = Replay.run
+
+    def full(engine: Replay, cells: Any, *rest: Any) -> Any:
+        if len(cells) > 1:
+            raise torch.OutOfMemoryError("full")
+        return replay(engine, cells, *rest)
+
+    monkeypatch.setattr(Replay, "run", full)
+    run = BlockRun(handle_of(gpt2), plan_of(gpt2, DATA, "resid_pre"), nothing, [4, 8, 11])
+    with pytest.warns(UserWarning, match="the device's memory was full") as told:
+        run.start().wait(PATIENCE)
+    assert str(told[0].message).count("one patched run at once") == 1
