@@ -362,3 +362,24 @@ def test_blocks_of_a_dataset_leave_their_cells_to_the_next_sweep(model: Any) -> 
     first, again = (start_in_blocks(handle, plan, lambda over: ()).wait() for _ in range(2))
     assert (first.check["reused"], again.check["reused"]) == (0, len(plan.order))
     np.testing.assert_allclose(again.data["patched"], first.data["patched"], rtol=0, atol=1e-12)
+
+
+def test_known_cells_are_read_in_pieces_where_memory_is_full(
+    model: TransformerBridge, replayed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, tried, recall = sweep(model), [], Replay.recall
+    replayed.clear()
+
+    def full(engine: Replay, known: Any, *rest: Any) -> Any:
+        tried.append(len(known))
+        if len(known) > 3:
+            raise torch.OutOfMemoryError("full")
+        return recall(engine, known, *rest)
+
+    monkeypatch.setattr(Replay, "recall", full)
+    with pytest.warns(UserWarning, match="the device's memory was full: the sweep went on with 3 patched runs at once"):
+        second = sweep(model, metric="prob")
+    assert (replayed, reused(second)) == ([], reused(second)) == ([], 12)
+    assert tried == [12, 6, 3, 3, 3, 3]
+    right(model, second, metric="prob")
+    del held

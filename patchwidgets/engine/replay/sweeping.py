@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from ...metrics import tolerance
 from ..baseline import RUNS
-from ..gate import Disturbed, Stopped
+from ..gate import Disturbed, Stop, Stopped
 from ..measuring import Hooked, Measured, Task
 from ..plan import Plan
 from ..run import Run
@@ -18,6 +19,10 @@ from .engine import Cell, Known, Replay
 from .parts import Stack, forget
 from .tape import Tapes
 from .waves import Waves
+
+_T = TypeVar("_T")
+_Logits = tuple[dict[Cell, torch.Tensor], dict[Cell, torch.Tensor]]
+"""Per cell and lane the logits at the positions read, and where a metric wants them at all."""
 
 _FIRST_SHARE = 0.03
 _AT_ONCE = 64
@@ -105,27 +110,37 @@ class Replayed:
 
     def _recalled(self, known: Sequence[Known], cells: list[int], run: Run) -> Measured | None:
         """Return cells whose final rows are known with their values; None when the run was cancelled meanwhile."""
-        if run.cancelling:
-            return None
-        try:
-            with self.task.handle.lock:
-                read, whole = self.replay.recall(known, lambda: run.cancelling)
-        except Stopped:
+        found = self._in_pieces(known, run, self.replay.recall)
+        if found is None:
             return None
         self.task.check.reused += len(cells)
-        return np.array(cells), self.task.score(cells, read, whole)
+        return np.array(cells), self.task.score(cells, *found)
 
     def _values(self, cells: Sequence[int], run: Run) -> Measured | None:
         """Return cells with their values; None when the run was cancelled meanwhile."""
-        room, check = self.task.room, self.task.check
-        left: list[Sequence[Cell]] = [[(cell, lane) for cell in cells for lane in self.task.lanes]]
+
+        def climbed(some: Sequence[Cell], stop: Stop) -> _Logits:
+            read, whole, worst = self.replay.run(some, stop)
+            check = self.task.check
+            check.worst, check.controls = max(check.worst, worst), check.controls + 1
+            return read, whole
+
+        found = self._in_pieces([(cell, lane) for cell in cells for lane in self.task.lanes], run, climbed)
+        return None if found is None else (np.array(cells), self.task.score(cells, *found))
+
+    def _in_pieces(
+        self, runs: Sequence[_T], run: Run, measure: Callable[[Sequence[_T], Stop], _Logits]
+    ) -> _Logits | None:
+        """Return what `measure` gives of patched runs, as many at once as the device holds; None when cancelled."""
+        room = self.task.room
+        left: list[Sequence[_T]] = [runs]
         read: dict[Cell, torch.Tensor] = {}
         whole: dict[Cell, torch.Tensor] = {}
         while left:
             some = left.pop()
             pieces = room.cut(some)
             try:
-                found = self._tried(pieces[0], run)
+                found = self._tried(pieces[0], run, measure)
             except Stopped:
                 return None
             if found is None:
@@ -135,18 +150,15 @@ class Replayed:
             left += pieces[:0:-1]
             read |= found[0]
             whole |= found[1]
-            check.worst, check.controls = max(check.worst, found[2]), check.controls + 1
-        return np.array(cells), self.task.score(cells, read, whole)
+        return read, whole
 
-    def _tried(
-        self, cells: Sequence[Cell], run: Run
-    ) -> tuple[dict[Cell, torch.Tensor], dict[Cell, torch.Tensor], float] | None:
+    def _tried(self, runs: Sequence[_T], run: Run, measure: Callable[[Sequence[_T], Stop], _Logits]) -> _Logits | None:
         """Return what a batch gave, None when it does not fit into the device's memory; Stopped when cancelled."""
         if run.cancelling:
             raise Stopped
         try:
             with self.task.handle.lock:
-                return self.replay.run(cells, lambda: run.cancelling)
+                return measure(runs, lambda: run.cancelling)
         except torch.OutOfMemoryError:
             return None
         except Disturbed as disturbed:
