@@ -198,7 +198,9 @@ class ModelHandle:
             options["position_ids"] = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[0], -1)
         if keep is not None and self._keeps_logits:
             # Named one by one: a slice would go into the unembedding with gaps, and multiply its rows one by one.
-            options["logits_to_keep"] = torch.arange(max(0, tokens.shape[1] - keep), tokens.shape[1])
+            options["logits_to_keep"] = torch.arange(
+                max(0, tokens.shape[1] - keep), tokens.shape[1], device=tokens.device
+            )
         with torch.set_grad_enabled(grad), letting_go(self._attentions()):
             output = self.bridge.original_model(input_ids=tokens, **options)
         logits: Tensor = output if isinstance(output, Tensor) else output.logits

@@ -42,7 +42,7 @@ def index_in(
         # Several lists select their outer product, not pairs: give each a dimension of its own.
         shape = [1] * len(lists)
         shape[lists.index(i)] = len(along)
-        found.append(torch.tensor(along, dtype=torch.long).reshape(shape))
+        found.append(torch.tensor(along, dtype=torch.long, device="cpu").reshape(shape))
     return tuple(found)
 
 

@@ -42,7 +42,7 @@ def probe(handle: ModelHandle, site: Site) -> tuple[int, ...]:
         def edit(activation: Tensor) -> Tensor:
             now = activation[0]
             shapes[layer] = tuple(now.shape)
-            noise = torch.randn(now.shape, generator=torch.Generator().manual_seed(layer)).to(now)
+            noise = torch.randn(now.shape, generator=torch.Generator().manual_seed(layer), device="cpu").to(now)
             finite = now[now > torch.finfo(now.dtype).min / 2]
             # Wide enough to turn attention that is all on one token.
             changed = now + (1 + 10 * float(finite.std(correction=0))) * noise

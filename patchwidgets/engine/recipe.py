@@ -113,7 +113,7 @@ def weights_of(handle: ModelHandle) -> Weights:
         flat = parameter.detach().reshape(-1)
         # An odd step goes through all columns of a matrix, whose width is even as a rule.
         sample = flat[:: max(1, len(flat) // _SAMPLED) | 1].to("cpu", torch.float64)
-        turned = torch.arange(len(sample), dtype=torch.float64).cos()
+        turned = torch.arange(len(sample), dtype=torch.float64, device="cpu").cos()
         sums.append((float(sample @ turned), float(sample.norm())))
     return Weights(digest.hexdigest(), tuple(sums))
 

@@ -139,7 +139,7 @@ def _noise(what: Noise, sources: Sources, baseline: Baseline) -> Value:
         site, place = target
         generator = torch.Generator().manual_seed(sources.random(lane, hook_of(target)))
         shape = _extents(sources.handle, site, longest[lane.number])
-        drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
         own = drawn[tuple(map(slice, _extents(sources.handle, site, len(lane.ids(sources.base)))))]
         return now + unit * own[index_in(site, place, lane, sources.base)].to(now)
 
