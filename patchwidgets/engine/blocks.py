@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from .plan import Plan
 from .run import Run
 from .shards import by_pairs, glance_of
 from .sweep import Sweep, as_run, start
+from .unchanged import sums_of, untouched_state_of
 from .values import Encode
 
 _FIRST = 4
@@ -96,8 +97,15 @@ class BlockRun(Run):
         sweep = _Block(self._handle, replace(self._plan, pairs=pairs), None, self._encode, None, None)
         return sweep, as_run(sweep)
 
+    def _seen(self) -> Hashable | None:
+        """Return what differs once the model may compute otherwise, without running it; None where nothing tells."""
+        with self._handle.lock:
+            state = untouched_state_of(self._handle)
+            return None if state is None else (state, sums_of(self._handle.bridge))
+
     def _measure(self) -> None:
         known: tuple[_Block, Run] | None = None
+        seen = self._seen()
         for begin, end in zip([0, *self._ends], self._ends, strict=False):
             sweep, part = self._part(self._plan.pairs[begin:end])
             self._now = part
@@ -113,7 +121,8 @@ class BlockRun(Run):
             if part.stopped or part.done < part.total:
                 self.stopped = True
                 return
-            if known is not None:
+            if known is not None and (seen is None or seen != self._seen()):
+                seen = None
                 try:
                     known[0].check_unchanged(lambda: self.cancelled)
                 except Stopped:

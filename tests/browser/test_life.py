@@ -151,6 +151,7 @@ def test_a_tab_closed_during_a_run_leaves_the_run_alone(lab: Lab, lab_server: La
     wait_until(lambda: lab_server.request(f"api/kernels/{kernel['id']}")["execution_state"] == "idle", "the kernel", 30)
     again = lab.open_file("test.ipynb", height=1500, again=True)
     assert [each["id"] for each in lab_server.request("api/kernels")] == [kernel["id"]]
+    expect(root(again).locator(".pw-x-main .pw-heatmap canvas").first).to_be_visible()
     again.kernel_exec(FREE)
     done(root(again))
     check_drawn_values(again)

@@ -10,7 +10,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from patchwidgets.datasets import Dataset
-from patchwidgets.engine.blocks import BlockRun, block_ends, start_in_blocks
+from patchwidgets.engine.blocks import BlockRun, _Block, block_ends, start_in_blocks
 from patchwidgets.engine.handle import handle_of
 from patchwidgets.engine.patch import encode, patch
 from patchwidgets.engine.plan import Plan, make_plan
@@ -175,6 +175,17 @@ def test_pairs_of_two_models_are_not_put_together(change: Any, monkeypatch: pyte
         run.start().wait(PATIENCE)
     assert (run.complete, run.snapshot().n) == (False, 4)
     assert run.snapshot().data.identical(shown[0].data)
+
+
+@pytest.mark.parametrize("standing", [False, True])
+def test_plain_runs_are_made_again_only_where_the_model_may_be_another(standing: bool, monkeypatch: Any) -> None:
+    """A hook of somebody else may do anything by now."""
+    model, checked = models.bridge("gpt2"), []
+    monkeypatch.setattr(_Block, "check_unchanged", lambda block, stop: checked.append(len(block.lanes)))
+    if standing:
+        model.add_hook("blocks.1.hook_resid_pre", lambda activation, hook: activation * 1.3)
+    BlockRun(handle_of(model), plan_of(model, DATA, "resid_pre"), nothing, [4, 8, 11]).start().wait(PATIENCE)
+    assert checked == ([4, 8] if standing else [])
 
 
 def test_what_there_is_to_warn_of_is_told_of_a_first_block_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
