@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -25,12 +24,12 @@ from ..spelling import counted, shown_token
 from .choices import Choices, Prompts
 from .comparing import Comparison
 from .controls import progress_of
+from .failing import why
 from .kept import Entry, Kept, key_of
 from .sets import Sets
 from .settings import align_of, pair_of, plan_of
 from .text import Line
 
-_LOG = logging.getLogger(__name__)
 _EXACT = ("clean", "corrupted")
 
 Settings = dict[str, Any]
@@ -140,9 +139,8 @@ class Against:
                 self._run = run
             error = ""
         except Exception as failed:
-            if not isinstance(failed, PatchError):
-                _LOG.exception("the other model's sweep could not be begun")
-            error = f"On {self._handle.name}: {in_words(failed)}"
+            told_why = why(failed, "the other model's sweep could not be begun")
+            error = f"On {self._handle.name}: {told_why}"
         with self._lock:
             if self._asked is None or self._asked[2] is not first:
                 return

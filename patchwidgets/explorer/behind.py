@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 
 from ..engine.handle import ModelHandle
@@ -11,16 +10,14 @@ from ..engine.plan import Plan, make_plan
 from ..engine.run import Run
 from ..engine.sweep import start
 from ..engine.values import Encode
-from ..errors import PatchError
 from ..sites import get_site
-
-_LOG = logging.getLogger(__name__)
+from .failing import why
 
 
 def plan_behind(
     handle: ModelHandle, plan: Plan, site: str, by: Sequence[str], within: Mapping[str, Sequence[int]], encode: Encode
-) -> Plan | Exception:
-    """Return the plan of a sweep behind a cell of `plan`, in all its metrics; or what is wrong with it.
+) -> Plan | str:
+    """Return the plan of a sweep behind a cell of `plan`, in all its metrics; or why there is none.
 
     Asks the model: for the worker thread.
     """
@@ -31,17 +28,13 @@ def plan_behind(
         )  # fmt: skip
         check_plan(handle, made, encode)
     except Exception as error:
-        if not isinstance(error, PatchError):
-            _LOG.exception("a sweep behind a cell cannot be planned")
-        return error
+        return why(error, "a sweep behind a cell cannot be planned")
     return made
 
 
-def begin(handle: ModelHandle, plan: Plan, encode: Encode) -> Run | Exception:
+def begin(handle: ModelHandle, plan: Plan, encode: Encode) -> Run | str:
     """Return the run of a plan's sweep, which has begun; or why it could not begin."""
     try:
         return start(handle, plan, encode=encode)
     except Exception as error:
-        if not isinstance(error, PatchError):
-            _LOG.exception("a sweep beside the map's could not be begun")
-        return error
+        return why(error, "a sweep beside the map's could not be begun")

@@ -21,6 +21,7 @@ from ..grid import Grid, Tokens, make_grid
 from ..sites import get_site
 from ..views import AttentionView, Heatmap, Predictions
 from .behind import begin, plan_behind
+from .failing import why
 from .kept import key_of
 from .lines import last_maker, note_of
 from .live import LiveMap
@@ -226,9 +227,9 @@ class Drilldown:
             now = self._opened
             if now is None or now.plan is not plan or now.cell != opened.cell:
                 return
-            run = heads if isinstance(heads, Exception) else begin(self._handle, heads, self._encode)
-            if isinstance(run, Exception):
-                self.error.say(f"Heads: {in_words(run)}")
+            run = heads if isinstance(heads, str) else begin(self._handle, heads, self._encode)
+            if isinstance(run, str):
+                self.error.say(f"Heads: {run}")
                 self._has_heads = False
                 self._arrange()
                 return
@@ -268,11 +269,10 @@ class Drilldown:
                 if opened is self._opened:
                     self._show_seen(opened, found)
         except Exception as error:
-            if not isinstance(error, PatchError):
-                _LOG.exception("looking into a cell failed")
+            told = why(error, "looking into a cell failed")
             with self._lock:
                 if opened is self._opened:
-                    self.error.say(in_words(error))
+                    self.error.say(told)
 
     def _prepare(self, plan: Plan) -> None:
         """On the worker thread; what is wrong is told when a cell is opened."""

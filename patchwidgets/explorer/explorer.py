@@ -20,7 +20,7 @@ from ..engine.handle import ModelHandle, handle_of
 from ..engine.model import load_model
 from ..engine.plan import Plan
 from ..engine.run import Run
-from ..errors import PatchError, PromptError, in_words
+from ..errors import PatchError, PromptError
 from ..interventions import Intervention
 from ..presets import PRESETS
 from ..prompts import EncodedPair, PromptPair, check_pair
@@ -31,6 +31,7 @@ from .claims import Claims
 from .corrupting import entered_now, kinds_asked
 from .drawing import Drawing
 from .drilldown import Drilldown
+from .failing import why
 from .form import Form
 from .gathering import Gathering
 from .kept import Pause
@@ -427,6 +428,6 @@ class Explorer(HasShelf, w.VBox):
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        _LOG.error("the Explorer could not ask the model", exc_info=error)
+        told = why(error, "the Explorer could not ask the model")
         with self._lock:
-            self._screen.error.say(in_words(error))
+            self._screen.error.say(told)

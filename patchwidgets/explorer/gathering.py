@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from html import escape
@@ -23,6 +22,7 @@ from ..spelling import counted, signed
 from ..views import CopyButton
 from .behind import begin
 from .cell_pairs import place_of
+from .failing import why
 from .joint_tokens import JointTokens
 from .kept import key_of
 from .live import LiveMap
@@ -30,7 +30,6 @@ from .slots import first_status, why_unavailable
 from .text import Line
 from .together import Together, joint_plan, overwritten, spelled, together_of, told
 
-_LOG = logging.getLogger(__name__)
 _MOST = 32
 
 
@@ -179,24 +178,22 @@ class Gathering:
             if wanted is not self._wanted:
                 return
             self._wanted = None
-            run = joint if isinstance(joint, Exception) else begin(self._handle, joint, self._encode)
+            run = joint if isinstance(joint, str) else begin(self._handle, joint, self._encode)
             if isinstance(joint, Plan) and isinstance(run, Run):
                 self._joint, self.run = joint, run
                 self._arrange()
                 run.subscribe(self._arrived)
-            elif isinstance(run, Exception):
-                self.error.say(in_words(run))
+            elif isinstance(run, str):
+                self.error.say(run)
                 self._arrange()
 
-    def _planned(self, plan: Plan, cells: list[int]) -> Plan | Exception:
-        """Return the joint sweep's plan, or what is wrong with it."""
+    def _planned(self, plan: Plan, cells: list[int]) -> Plan | str:
+        """Return the joint sweep's plan, or why there is none."""
         try:
             joint = joint_plan(self._handle, plan, cells)
             check_plan(self._handle, joint, self._encode)
         except Exception as error:
-            if not isinstance(error, PatchError):
-                _LOG.exception("the gathered cells could not be patched together")
-            return error
+            return why(error, "the gathered cells could not be patched together")
         return joint
 
     def _arrived(self, run: Run, _cells: np.ndarray) -> None:
@@ -224,8 +221,7 @@ class Gathering:
             self.table.value = _table(self._names(), found, unit)
             self.said.say(" ".join(told(found, plan, self._metric)))
         except Exception as error:
-            _LOG.exception("what gathered cells do together could not be told")
-            self.error.say(in_words(error))
+            self.error.say(why(error, "what gathered cells do together could not be told"))
 
     def _code(self) -> str | None:
         result = self.result

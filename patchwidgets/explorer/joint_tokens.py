@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -12,15 +11,13 @@ from ..engine.handle import ModelHandle
 from ..engine.inspect import Inspector
 from ..engine.plan import Plan
 from ..engine.values import Encode
-from ..errors import PatchError, in_words
 from ..spelling import isolated, shown_text
 from ..views import Predictions
 from .cell_pairs import prompt_text
+from .failing import why
 from .opened import drawn
 from .panels import token_tables, without_rows
 from .text import Line
-
-_LOG = logging.getLogger(__name__)
 
 
 class JointTokens:
@@ -84,9 +81,7 @@ class JointTokens:
             seen = inspector.together([(site.name, place) for site, place in joint.targets(joint.status.size - 1)])
             tables = token_tables(runs, seen.logits, pair, self._handle.tokenizer)
         except Exception as error:
-            if not isinstance(error, PatchError):
-                _LOG.exception("the next tokens of gathered cells could not be looked at")
-            told = in_words(error)
+            told = why(error, "the next tokens of gathered cells could not be looked at")
         with self._lock:
             if wanted is self._wanted:
                 self._wanted = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import uuid
 from collections.abc import Callable
@@ -18,13 +17,13 @@ from ..views import Heatmap, label_columns
 from .claims import Claims
 from .counting import clean_alone, count
 from .entry_words import asked_of
+from .failing import why
 from .kinds import Kind, Kinds, Look
 from .live import LiveMap
 from .members import Member
 from .slots import plan_grid
 from .text import Line, close_all
 
-_LOG = logging.getLogger(__name__)
 _THRESHOLD = 0.3
 _NARROWEST, _BESIDE, _CELL = 340, 90, 15
 """How wide a map is at least, in pixels, so that a prompt of some length need not be scrolled."""
@@ -149,7 +148,7 @@ class Multiples:
         try:
             kinds = look(lambda: self._asked is not asked)
         except Exception as error:
-            told = _why(error, "the corruption kinds could not be found")
+            told = why(error, "the corruption kinds could not be found")
         with self._lock:
             if self._asked is not asked:
                 return
@@ -221,7 +220,7 @@ class Multiples:
 
     def _left_out(self, member: Member, error: Exception) -> None:
         """Say why a kind cannot be run, take its map away, and go on. On the worker thread."""
-        told = _why(error, "a sweep of a corruption kind could not be begun")
+        told = why(error, "a sweep of a corruption kind could not be begun")
         with self._lock:
             if member not in self._members:
                 return
@@ -302,10 +301,3 @@ class Multiples:
             for view in (self.summary, *(member.map.view for member in self._members)):
                 inside = row < view.shape[0] and col < view.shape[1]
                 view.selected = [row, col] if inside else []
-
-
-def _why(error: Exception, failed: str) -> str:
-    """Return an error in words; what nobody foresaw is logged as well."""
-    if not isinstance(error, PatchError):
-        _LOG.error(failed, exc_info=error)
-    return in_words(error)

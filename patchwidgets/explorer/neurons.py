@@ -127,9 +127,9 @@ class Neurons:
             now = self._opened
             if now is None or now.plan is not plan or now.cell != cell:
                 return
-            run = made if isinstance(made, Exception) else begin(self._handle, made, self._encode)
-            if isinstance(run, Exception):
-                self.error.say(in_words(run))
+            run = made if isinstance(made, str) else begin(self._handle, made, self._encode)
+            if isinstance(run, str):
+                self.error.say(run)
                 return
             self.error.say("")
             self.run = run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import re
 import threading
 from collections.abc import Callable
@@ -14,16 +13,15 @@ from typing import Any
 import ipywidgets as w
 
 from ..diagram import Diagram
-from ..errors import PatchError, in_words
+from ..errors import PatchError
 from ..files import written_whole
 from ..result import PatchResult
 from ..views import CopyButton
+from .failing import why
 from .saved import as_json
 from .settings import seed_of
 from .subsets import told
 from .text import Line
-
-_LOG = logging.getLogger(__name__)
 
 Settings = dict[str, Any]
 
@@ -173,9 +171,7 @@ class Saving:
         try:
             path = self.write(name)
         except Exception as error:
-            if not isinstance(error, PatchError):
-                _LOG.exception("the file could not be written")
-            told = in_words(error)
+            told = why(error, "the file could not be written")
             self._say("", told[:1].upper() + told[1:])
             return
         self._say(f"Written: {path}", "")

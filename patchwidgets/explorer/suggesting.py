@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -10,17 +9,17 @@ import ipywidgets as w
 
 from ..encoding import encode_prompts
 from ..engine.handle import ModelHandle
-from ..errors import PatchError, in_words
+from ..errors import PatchError
 from ..prompts import EncodedPair, PromptPair
 from ..spelling import shown_token, signed
 from ..suggest import Suggestion, suggestions
 from .aligning import Aligning
+from .failing import why
 from .prompts import PromptEntry
 from .text import Line, close_all, named
 
 _EVERY = -1
 _SHOWN = 8
-_LOG = logging.getLogger(__name__)
 
 
 class Suggesting:
@@ -123,11 +122,9 @@ class Suggesting:
                 self._handle, clean, positions=None if position == _EVERY else [position],
                 stop=lambda: self._asked is not asked,
             )  # fmt: skip
-        except PatchError as error:
-            told = str(error)[:1].upper() + str(error)[1:]
         except Exception as error:
-            _LOG.exception("corrupted prompts could not be suggested")
-            told = in_words(error)
+            told = why(error, "corrupted prompts could not be suggested")
+            told = told[:1].upper() + told[1:]
         with self._lock:
             if asked is not self._asked:
                 return
